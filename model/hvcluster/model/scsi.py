@@ -1,0 +1,232 @@
+"""SCSI commands and their outcomes as typed values (SPC-4, SBC-3): the language between nodes and the array.
+
+Law: shapes only. Who may do what is decided in the array's core; how it travels, in the adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import TypeAlias
+
+from .vocabulary import PathName
+
+
+class Status(Enum):
+    """How a command ended, as its initiator knows it."""
+
+    GOOD = "done"
+    CHECK_CONDITION = "refused or interrupted; the sense data says why"
+    RESERVATION_CONFLICT = "a persistent reservation forbids it"
+    BUSY = "the array cannot take it now; ask again"
+    UNKNOWN = "no answer came: it may or may not have been executed"
+
+
+class SenseKey(IntEnum):
+    """SPC-4 table 48."""
+
+    NO_SENSE = 0x0
+    NOT_READY = 0x2
+    MEDIUM_ERROR = 0x3
+    HARDWARE_ERROR = 0x4
+    ILLEGAL_REQUEST = 0x5
+    UNIT_ATTENTION = 0x6
+    DATA_PROTECT = 0x7
+    ABORTED_COMMAND = 0xB
+    MISCOMPARE = 0xE
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """Sense key with additional sense code and qualifier (SPC-4 annex F)."""
+
+    key: SenseKey
+    asc: int
+    ascq: int
+
+    def __str__(self) -> str:
+        return f"{self.key.name} {self.asc:02X}h/{self.ascq:02X}h"
+
+
+class ReservationType(IntEnum):
+    """Persistent reservation types (SPC-4 table 62)."""
+
+    WRITE_EXCLUSIVE = 1
+    EXCLUSIVE_ACCESS = 3
+    WRITE_EXCLUSIVE_REGISTRANTS_ONLY = 5
+    EXCLUSIVE_ACCESS_REGISTRANTS_ONLY = 6
+    WRITE_EXCLUSIVE_ALL_REGISTRANTS = 7
+    EXCLUSIVE_ACCESS_ALL_REGISTRANTS = 8
+
+
+class ReserveOut(IntEnum):
+    """Service actions of PERSISTENT RESERVE OUT."""
+
+    REGISTER = 0
+    RESERVE = 1
+    RELEASE = 2
+    CLEAR = 3
+    PREEMPT = 4
+    PREEMPT_AND_ABORT = 5
+    REGISTER_AND_IGNORE_EXISTING_KEY = 6
+    REGISTER_AND_MOVE = 7
+
+
+class ReserveIn(IntEnum):
+    """Service actions of PERSISTENT RESERVE IN."""
+
+    READ_KEYS = 0
+    READ_RESERVATION = 1
+    REPORT_CAPABILITIES = 2
+    READ_FULL_STATUS = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Nexus:
+    """One I_T nexus: an initiator's name and the port of it that this path uses."""
+
+    initiator: str
+    port: PathName
+
+
+@dataclass(frozen=True, slots=True)
+class TestUnitReady:
+    """TEST UNIT READY."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCapacity:
+    """READ CAPACITY (16)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """READ: `blocks` blocks of 512 bytes from `lba`."""
+
+    lba: int
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """WRITE: `data` is a whole number of blocks; with `fua` it is on the medium before GOOD."""
+
+    lba: int
+    data: bytes
+    fua: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SynchronizeCache:
+    """SYNCHRONIZE CACHE for the whole logical unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareAndWrite:
+    """COMPARE AND WRITE: `data` replaces `expected` in one step, or MISCOMPARE and nothing changes."""
+
+    lba: int
+    expected: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PersistentReserveOut:
+    """PERSISTENT RESERVE OUT. `key` is the RESERVATION KEY, `service_key` the SERVICE ACTION RESERVATION KEY field.
+
+    `type` is used by RESERVE, RELEASE, PREEMPT and PREEMPT AND ABORT; `move_to` and `unregister` by REGISTER AND MOVE.
+    """
+
+    action: ReserveOut
+    key: int = 0
+    service_key: int = 0
+    type: ReservationType = ReservationType.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
+    move_to: Nexus | None = None
+    unregister: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PersistentReserveIn:
+    """PERSISTENT RESERVE IN."""
+
+    action: ReserveIn
+
+
+Command: TypeAlias = (
+    TestUnitReady
+    | ReadCapacity
+    | Read
+    | Write
+    | SynchronizeCache
+    | CompareAndWrite
+    | PersistentReserveOut
+    | PersistentReserveIn
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Parameter data of READ CAPACITY: how many blocks of 512 bytes there are."""
+
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """READ KEYS: PRgeneration and one key for each registered I_T nexus, sorted by nexus (equal keys repeat)."""
+
+    pr_generation: int
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """READ RESERVATION: the holder's key (0 for the all-registrants types) and type; both None when nobody holds it."""
+
+    pr_generation: int
+    key: int | None
+    type: ReservationType | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One row of READ FULL STATUS."""
+
+    nexus: Nexus
+    key: int
+    holder: bool
+    type: ReservationType | None
+
+
+@dataclass(frozen=True, slots=True)
+class FullStatus:
+    """READ FULL STATUS: every registration, sorted by nexus."""
+
+    pr_generation: int
+    registrations: tuple[Registration, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """REPORT CAPABILITIES: APTPL (persist through power loss) is always active here."""
+
+    aptpl_capable: bool
+    aptpl_active: bool
+    types: tuple[ReservationType, ...]
+
+
+Payload: TypeAlias = bytes | Capacity | Keys | Reservation | FullStatus | Capabilities | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an initiator gets back for one command. `payload` is None unless status is GOOD and the command returns data."""
+
+    status: Status
+    sense: Sense | None = None
+    payload: Payload = None
+
+
+GOOD = Result(Status.GOOD)
+CONFLICT = Result(Status.RESERVATION_CONFLICT)
+UNKNOWN = Result(Status.UNKNOWN)
