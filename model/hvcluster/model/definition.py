@@ -1,0 +1,61 @@
+"""What a cluster is made of when it is created: the one document that a lab hands to every node and to the judge.
+
+Law: shapes, and their JSON form. Where processes listen is not part of a cluster's definition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from .properties import Properties
+from .vocabulary import LunId, NodeId, PathName, StoreId
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDefinition:
+    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good."""
+
+    id: NodeId
+    name: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDefinition:
+    """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node."""
+
+    name: str
+    lun: LunId
+    preferred: tuple[NodeId, ...] = ()
+    possible: tuple[NodeId, ...] = ()
+    owner: NodeId | None = None
+    boot_delay_ms: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDefinition:
+    """The cluster as `New-Cluster` makes it. `id` tells two clusters of one name apart on shared wires."""
+
+    name: str
+    id: str
+    nodes: tuple[NodeDefinition, ...]
+    groups: tuple[GroupDefinition, ...] = ()
+    witness_lun: LunId | None = None
+    paths: tuple[PathName, ...] = (PathName("A"),)
+    properties: Properties = field(default_factory=Properties)
+
+    def node_name(self, node: NodeId) -> str:
+        """The display name of a node, or its number when it is not of this cluster."""
+        return next((n.name for n in self.nodes if n.id == node), f"node {node}")
+
+
+def first_store(cluster_id: str, node: NodeId) -> StoreId:
+    """The identity of the saved state that cluster creation writes for a node: known to all without asking."""
+    digest = hashlib.sha256(f"{cluster_id}/{node}".encode()).digest()
+    return StoreId(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def initiator_name(node_name: str) -> str:
+    """The name a node logs in to the array with, in the form Microsoft's initiator uses (RFC 3721 iqn.)."""
+    return f"iqn.1991-05.com.microsoft:{node_name.lower()}"

@@ -1,0 +1,102 @@
+"""Facts: every state change, recorded once, with a reason an administrator understands.
+
+Law: what may be recorded and how one line of it reads. Logs, event ids, golden traces, metrics and the judge read facts;
+nothing else in the product reports the same thing a second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from .vocabulary import Instant, NodeId
+
+Value: TypeAlias = "int | str"
+
+
+class FactKind(Enum):
+    """name = (component in the cluster log, Windows event id or 0, what it means)."""
+
+    SERVICE_STARTED = ("CS", 0, "the cluster service started")
+    SERVICE_STOPPED = ("CS", 0, "the cluster service left the cluster and stopped")
+    QUORUM_LOST = ("QUORUM", 1177, "the cluster service stops because quorum was lost")
+    QUORUM_HELD = ("QUORUM", 0, "this node hears a leader that holds quorum")
+    ROUTE_UP = ("IM", 0, "a route to a peer is up")
+    ROUTE_DOWN = ("IM", 0, "a route to a peer is down")
+    NODE_UNREACHABLE = ("NDP", 0, "all routes to a peer are down")
+    PRE_VOTE_STARTED = ("CORE", 0, "asking whether an election could be won")
+    ELECTION_STARTED = ("CORE", 0, "standing as candidate")
+    LEADER_ELECTED = ("CORE", 0, "this node leads")
+    LEADER_RESIGNED = ("CORE", 0, "this node no longer leads")
+    TERM_SEEN = ("CORE", 0, "a newer term was seen")
+    CLUSTER_FORMED = ("CORE", 0, "the cluster formed")
+    NODE_UP = ("CORE", 0, "a node became a member")
+    NODE_DOWN = ("CORE", 1135, "a node was removed from membership")
+    NODE_LEAVING = ("CORE", 0, "a node was asked to stop and is drained")
+    VOTES_CHANGED = ("QUORUM", 0, "the votes that count have changed")
+    SNAPSHOT_TAKEN = ("DM", 0, "the database was written as a snapshot")
+    SNAPSHOT_INSTALLED = ("DM", 0, "the database was taken over from a snapshot")
+    WITNESS_CHALLENGED = ("RES", 0, "the witness is held by another node; arbitration began")
+    WITNESS_HELD = ("RES", 0, "this node holds the witness and casts its vote")
+    WITNESS_DEFENDED = ("RES", 0, "a challenger was removed from the witness")
+    WITNESS_LOST = ("RES", 1038, "the reservation on the witness is gone")
+    WITNESS_REFUSED = ("RES", 0, "arbitration for the witness was lost, status 170")
+    GROUP_ASSIGNED = ("RCM", 1641, "a group got an owner")
+    GROUP_WAITING = ("RCM", 0, "a group has no node to run on")
+    GROUP_MOVING = ("RCM", 1641, "a planned move began")
+    GROUP_REPORTED = ("RCM", 0, "an owner reported a group's state")
+    GROUP_FAILED = ("RCM", 1254, "a group is out of attempts and stays failed for a while")
+    RESOURCE_FAILED = ("RCM", 1069, "a resource failed")
+    DISK_ARBITRATING = ("RES", 0, "bringing a disk online began")
+    DISK_PREEMPTED = ("RES", 0, "an older owner's registration was removed")
+    DISK_ONLINE = ("RES", 0, "the disk is reserved for this node alone")
+    DISK_SUPERSEDED = ("RES", 0, "a newer generation already has the disk")
+    DISK_LOST = ("RES", 1038, "the reservation on a disk is gone")
+    DISK_OFFLINE = ("RES", 0, "the disk was released")
+    VM_STARTING = ("RCM", 0, "a VM boots from its VHD")
+    VM_ONLINE = ("RCM", 0, "a VM is online")
+    VM_STOPPED = ("RCM", 0, "a VM no longer runs")
+    PATH_UP = ("RES", 0, "a path to the array is up")
+    PATH_DOWN = ("RES", 0, "a path to the array is down")
+    CONNECTION_LOST = ("NDP", 0, "last will and refused probe: the peer is gone")
+    REQUEST_DONE = ("API", 0, "an operator's request was carried out")
+
+    @property
+    def component(self) -> str:
+        """The bracketed component of a cluster log line."""
+        return self.value[0]
+
+    @property
+    def event_id(self) -> int:
+        """The Windows event id, 0 where the product writes none."""
+        return self.value[1]
+
+    @property
+    def meaning(self) -> str:
+        """What the kind says, without the particulars."""
+        return self.value[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One recorded change. `about` holds the particulars in a fixed order; `reason` is a sentence."""
+
+    kind: FactKind
+    at: Instant
+    node: NodeId
+    reason: str
+    about: tuple[tuple[str, Value], ...] = ()
+
+    def get(self, name: str) -> Value | None:
+        """One particular by name, or None."""
+        for key, value in self.about:
+            if key == name:
+                return value
+        return None
+
+    def line(self) -> str:
+        """The fact as one line: `[COMP] meaning: reason (name=value ...)`."""
+        particulars = " ".join(f"{key}={value}" for key, value in self.about)
+        tail = f" ({particulars})" if particulars else ""
+        return f"[{self.kind.component}] {self.kind.meaning}: {self.reason}{tail}"

@@ -1,0 +1,161 @@
+"""Cluster properties: Windows names in snake case with a unit, the defaults of each profile, and what must fit together.
+
+Law: pure values and checks. Durations are unscaled here; `Timing` holds the scaled ones in microseconds.
+Source of the figures: the product's documented defaults (docs/divergence.md names every value chosen otherwise).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from .vocabulary import US_PER_MS
+
+PROFILES: Final = ("ws2008r2", "ws2012", "ws2012r2", "ws2016", "ws2019", "ws2022", "ws2025")
+DEFAULT_PROFILE: Final = "ws2012r2"
+
+MAX_CLOCK_DRIFT: Final = 0.01
+"""Two clocks of one lab may run apart by one part in a hundred; leases are shortened by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """Common properties of one cluster, before `time_scale` is applied."""
+
+    profile: str = DEFAULT_PROFILE
+    time_scale: float = 1.0
+    same_subnet_delay_ms: int = 1000
+    same_subnet_threshold: int = 10
+    regroup_delay_ms: int = 0
+    connection_loss_detection: bool = False
+    dynamic_quorum: bool = True
+    dynamic_witness: bool = True
+    lower_quorum_priority_node_id: int = 0
+    disk_arb_interval_ms: int = 3000
+    cluster_group_wait_delay_ms: int = 120_000
+    failover_threshold: int = -1
+    failover_period_ms: int = 6 * 3_600_000
+    retry_period_on_failure_ms: int = 3_600_000
+    pending_timeout_ms: int = 180_000
+    path_loss_grace_ms: int = 5_000
+    scsi_timeout_ms: int = 10_000
+    guest_disk_timeout_ms: int = 60_000
+    concurrent_starts: int = 32
+    snapshot_entries: int = 2_000
+
+
+LIMITS: Final[dict[str, tuple[float, float]]] = {
+    "time_scale": (0.01, 10.0),  # below 0.01 a heartbeat would be due every 10 ms, less than a scheduling delay
+    "same_subnet_delay_ms": (250, 2000),
+    "same_subnet_threshold": (3, 120),
+    "regroup_delay_ms": (0, 60_000),
+    "lower_quorum_priority_node_id": (0, 64),
+    "disk_arb_interval_ms": (1000, 60_000),
+    "cluster_group_wait_delay_ms": (0, 3_600_000),
+    "failover_threshold": (-1, 1000),
+    "failover_period_ms": (1, 1193 * 3_600_000),
+    "retry_period_on_failure_ms": (1_000, 86_400_000),
+    "pending_timeout_ms": (1_000, 3_600_000),
+    "path_loss_grace_ms": (500, 600_000),
+    "scsi_timeout_ms": (500, 600_000),
+    "guest_disk_timeout_ms": (1_000, 3_600_000),
+    "concurrent_starts": (1, 1024),
+    "snapshot_entries": (10, 1_000_000),
+}
+
+
+def defaults(profile: str) -> Properties:
+    """The properties a new cluster of this version starts with. Raises KeyError for a profile that does not exist."""
+    if profile not in PROFILES:
+        raise KeyError(profile)
+    old = profile in ("ws2008r2", "ws2012")
+    return Properties(
+        profile=profile,
+        same_subnet_threshold=5 if old else 10,
+        dynamic_quorum=profile != "ws2008r2",
+        dynamic_witness=not old,
+    )
+
+
+def problems(properties: Properties) -> list[tuple[str, str]]:
+    """Every broken rule as (property, sentence with a remedy); an empty list means the properties fit together."""
+    found: list[tuple[str, str]] = []
+    for name, (low, high) in LIMITS.items():
+        value = getattr(properties, name)
+        if not low <= value <= high:
+            found.append((name, f"{name} is {value:g}; choose a value from {low:g} to {high:g}"))
+    if properties.profile not in PROFILES:
+        found.append(("profile", f"profile {properties.profile!r} does not exist; one of {', '.join(PROFILES)}"))
+    p = properties
+    if p.profile == "ws2008r2" and p.same_subnet_threshold > 10:
+        found.append(("same_subnet_threshold", "ws2008r2 allows a same_subnet_threshold of 10 at most"))
+    if p.profile == "ws2008r2" and p.dynamic_quorum:
+        found.append(("dynamic_quorum", "ws2008r2 has no dynamic quorum; set it to false or take a later profile"))
+    if p.dynamic_witness and not p.dynamic_quorum:
+        found.append(("dynamic_witness", "a dynamic witness needs dynamic_quorum = true"))
+    if p.guest_disk_timeout_ms < p.scsi_timeout_ms:
+        found.append(
+            ("guest_disk_timeout_ms", "a guest would give up before one SCSI command does; raise it to scsi_timeout_ms or more")
+        )
+    if p.retry_period_on_failure_ms < 900_000 and p.time_scale >= 1.0 and p.failover_threshold == 0:
+        found.append(("failover_threshold", "0 forbids every failover; leave it at -1 (nodes - 1) or set 1 or more"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The scaled durations that cores use, in microseconds."""
+
+    delay: int
+    threshold: int
+    detection: int  # silence after which a route, and a peer, counts as lost
+    sticky: int  # a voter that heard the leader this recently refuses other candidates
+    lease: int  # a leader may count on a voter this long after sending what the voter echoed
+    stagger: int  # gap between the candidacies of voters by rank
+    regroup: int
+    arbitration: int  # DiskArbInterval
+    challenge: int  # 2 x DiskArbInterval + 1 s
+    group_wait: int
+    failover_period: int
+    retry: int
+    pending: int
+    path_grace: int
+    scsi: int
+    guest_disk: int
+
+    @staticmethod
+    def of(p: Properties) -> Timing:
+        """Scale once, here, so that no core multiplies twice."""
+
+        def us(ms: float) -> int:
+            return max(1, int(ms * p.time_scale * US_PER_MS))
+
+        delay = us(p.same_subnet_delay_ms)
+        sticky = delay * (p.same_subnet_threshold - 1)
+        return Timing(
+            delay=delay,
+            threshold=p.same_subnet_threshold,
+            detection=delay * p.same_subnet_threshold,
+            sticky=sticky,
+            lease=int(sticky * (1 - 2 * MAX_CLOCK_DRIFT)),
+            stagger=max(delay // 4, 10 * US_PER_MS),
+            regroup=us(p.regroup_delay_ms) if p.regroup_delay_ms else 0,
+            arbitration=us(p.disk_arb_interval_ms),
+            challenge=us(2 * p.disk_arb_interval_ms + 1000),
+            group_wait=us(p.cluster_group_wait_delay_ms) if p.cluster_group_wait_delay_ms else 0,
+            failover_period=us(p.failover_period_ms),
+            retry=us(p.retry_period_on_failure_ms),
+            pending=us(p.pending_timeout_ms),
+            path_grace=us(p.path_loss_grace_ms),
+            scsi=us(p.scsi_timeout_ms),
+            guest_disk=us(p.guest_disk_timeout_ms),
+        )
+
+
+def with_values(properties: Properties, values: dict[str, int | float | bool | str]) -> Properties:
+    """A copy with some values replaced. Raises KeyError with the first unknown name."""
+    known = {field.name for field in fields(properties)}
+    for name in values:
+        if name not in known:
+            raise KeyError(name)
+    return replace(properties, **values)  # type: ignore[arg-type]
