@@ -1,0 +1,171 @@
+"""The commands of the replicated cluster database, and the voters they configure.
+
+Law: shapes only; `database` applies them. Each is guarded by what its author saw, so that a repeated or late one does nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.vocabulary import Generation, GroupState, Incarnation, NodeId, StoreId
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Voter:
+    """A node whose vote counts, and the saved state that may cast it."""
+
+    node: NodeId
+    store: StoreId
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Who votes: nodes with DynamicWeight 1, sorted, and whether the witness counts (WitnessDynamicWeight 1)."""
+
+    voters: tuple[Voter, ...]
+    witness: bool
+
+    @property
+    def votes(self) -> int:
+        """All votes there are."""
+        return len(self.voters) + self.witness
+
+    @property
+    def quorum(self) -> int:
+        """floor(votes / 2) + 1."""
+        return self.votes // 2 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    """The first entry of a leader's term: with it, everything before it is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Change who votes by one voter; takes effect when appended, not when committed (Raft section 6)."""
+
+    configuration: Configuration
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormCluster:
+    """No node carries on from before: all members are down and groups wait for their last owner."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUp:
+    """A node is a member under this incarnation and saved state."""
+
+    node: NodeId
+    incarnation: Incarnation
+    store: StoreId
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDown:
+    """The node's membership under this incarnation is over."""
+
+    node: NodeId
+    incarnation: Incarnation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssignGroup:
+    """Give a group an owner; its generation rises by one. Ignored unless the generation is still `seen`."""
+
+    group: str
+    seen: Generation
+    owner: NodeId
+    cause: str
+    candidates: tuple[NodeId, ...]
+    rule: str
+    failure: bool  # counts against the failover threshold
+
+
+@dataclass(frozen=True, slots=True)
+class BeginMove:
+    """Planned move: the owner takes the group offline; the leader then assigns it to `target` (NOBODY: stay offline)."""
+
+    group: str
+    seen: Generation
+    target: NodeId
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportGroup:
+    """What the owner of this generation reported."""
+
+    group: str
+    seen: Generation
+    state: GroupState
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetDesired:
+    """Whether the group should be online at all (PersistentState)."""
+
+    group: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PauseNode:
+    """A paused node keeps its groups and gets no new ones; survives restarts."""
+
+    node: NodeId
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DefineGroup:
+    """Add a group to the cluster. Ignored when the name or the LUN is taken."""
+
+    definition: GroupDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveGroup:
+    """Take a group out of the cluster; only when it is offline."""
+
+    group: str
+
+
+Command: TypeAlias = (
+    Noop
+    | Configure
+    | FormCluster
+    | NodeUp
+    | NodeDown
+    | AssignGroup
+    | BeginMove
+    | ReportGroup
+    | SetDesired
+    | PauseNode
+    | DefineGroup
+    | RemoveGroup
+)
+
+COMMANDS: tuple[type[Command], ...] = (
+    Noop,
+    Configure,
+    FormCluster,
+    NodeUp,
+    NodeDown,
+    AssignGroup,
+    BeginMove,
+    ReportGroup,
+    SetDesired,
+    PauseNode,
+    DefineGroup,
+    RemoveGroup,
+)

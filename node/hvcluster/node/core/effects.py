@@ -1,0 +1,154 @@
+"""Everything a node's cluster service can ask its driver to do, in order.
+
+Law: shapes only. `Save` is a barrier: it is durable before any later effect leaves the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hvcluster.model.facts import Fact
+from hvcluster.model.scsi import Command as ScsiCommand
+from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName, StoreId
+
+from .messages import Entry, Heartbeat, Message
+from .saved import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Make durable, all or nothing: None and () mean unchanged.
+
+    Order within one Save: `snapshot` replaces the old one and drops entries up to its index; with `reset_log` it drops all
+    entries; then entries from `truncate_from` on are dropped; then `append` is added.
+    """
+
+    identity: tuple[StoreId, Incarnation] | None = None
+    vote: tuple[int, NodeId] | None = None  # term, voted for
+    snapshot: Snapshot | None = None
+    reset_log: bool = False
+    truncate_from: int | None = None
+    append: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish one heartbeat on every bus."""
+
+    heartbeat: Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Say something to a peer directly; it may be lost."""
+
+    to: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Fire TimerFired(name) at `at`; moves a timer of that name."""
+
+    name: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget the timer."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitScsi:
+    """Send a command down one path; commands of one path stay in order. Answered by ScsiAnswered(token)."""
+
+    token: int
+    path: PathName
+    lun: LunId
+    command: ScsiCommand
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePeer:
+    """Try to connect to a peer's port. Answered by PeerProbed."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class StartVm:
+    """Boot the VM of a group from the VHD on its LUN. Answered by VmStarted or VmStopped."""
+
+    group: str
+    generation: Generation
+    lun: LunId
+    boot_delay_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopVm:
+    """Turn the VM off (`polite`: let the guest finish its writes and shut down). Answered by VmStopped."""
+
+    group: str
+    generation: Generation
+    polite: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell onlookers where the VM of a group is served from now on: this node, under this generation."""
+
+    group: str
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Keep a fact."""
+
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer an operator's request. `code` is ok or a short word a script can test; `text` a sentence with a remedy."""
+
+    ticket: int
+    ok: bool
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartService:
+    """End all VMs at once, forget everything not saved, and start again from saved state with a new core. Last effect."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndProcess:
+    """The node has left the cluster politely; the process may end with exit code 0. Last effect."""
+
+
+Effect: TypeAlias = (
+    Save
+    | Publish
+    | Send
+    | SetTimer
+    | CancelTimer
+    | SubmitScsi
+    | ProbePeer
+    | StartVm
+    | StopVm
+    | Announce
+    | Record
+    | Reply
+    | RestartService
+    | EndProcess
+)

@@ -1,0 +1,164 @@
+"""Everything that can happen to a node's cluster service.
+
+Law: shapes only. Each question among the effects has exactly one answer among these events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from hvcluster.model.scsi import Result
+from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId
+
+from .messages import Heartbeat, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The process runs and its saved state is loaded. Always the first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A named timer is due."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatHeard:
+    """A heartbeat of our cluster came over a bus."""
+
+    bus: str
+    heartbeat: Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A peer of our cluster said something directly. `store` and `incarnation` are the sender's."""
+
+    sender: NodeId
+    store: StoreId
+    incarnation: Incarnation
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiAnswered:
+    """The one answer to SubmitScsi; Status.UNKNOWN when none came in time or the path broke."""
+
+    token: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """A path to the array logged in (up) or was lost (down). Paths start down."""
+
+    path: PathName
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WillHeard:
+    """A bus published the last will of a peer's connection."""
+
+    bus: str
+    node: NodeId
+    incarnation: Incarnation
+
+
+class ProbeOutcome(Enum):
+    """How a direct probe of a peer's port ended."""
+
+    ANSWERED = "the peer answers"
+    REFUSED = "the peer's machine says that nothing listens there"
+    UNKNOWN = "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProbed:
+    """The one answer to ProbePeer."""
+
+    node: NodeId
+    outcome: ProbeOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class VmStarted:
+    """The VM has booted from its VHD and serves."""
+
+    group: str
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class VmStopped:
+    """The VM is off, at our wish or not, and will write nothing more. Exactly once for each StartVm.
+
+    `cause`: terminated | shutdown | fenced (its write met RESERVATION CONFLICT) | disk (guest disk timeout) |
+    boot (no valid VHD) | crashed.
+    """
+
+    group: str
+    generation: Generation
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """An operator asks for something at this node. Answered by exactly one Reply with the same ticket."""
+
+    ticket: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class MoveGroup:
+    """Move a group to a node, or to the best one (target NOBODY)."""
+
+    group: str
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class SetGroupOnline:
+    """Bring a group online or take it offline."""
+
+    group: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopNode:
+    """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would be lost."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class SetNodePaused:
+    """Pause or resume a node."""
+
+    node: NodeId
+    paused: bool
+
+
+Request: TypeAlias = MoveGroup | SetGroupOnline | StopNode | SetNodePaused
+
+Event: TypeAlias = (
+    Started
+    | TimerFired
+    | HeartbeatHeard
+    | MessageReceived
+    | ScsiAnswered
+    | PathChanged
+    | WillHeard
+    | PeerProbed
+    | VmStarted
+    | VmStopped
+    | Requested
+)

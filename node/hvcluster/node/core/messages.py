@@ -1,0 +1,181 @@
+"""What nodes say to each other: heartbeats on the buses, consensus and group messages between peers.
+
+Law: shapes only. Messages go one way; a reply is a message too. All may be lost, doubled, late or out of order.
+Names follow the Raft paper (Ongaro and Ousterhout, 2014) and, for pre-vote, Ongaro's dissertation section 9.6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, StoreId
+
+from .commands import Command, Configuration
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a heartbeat says of one peer: the newest sequence heard from it, per incarnation, on any bus or directly."""
+
+    node: NodeId
+    incarnation: Incarnation
+    sequence: int
+    on_bus: bool
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """One beat of a node, the same on every bus. Not frozen only because frozen ones are slow to make; never changed."""
+
+    node: NodeId
+    store: StoreId
+    incarnation: Incarnation
+    sequence: int
+    member: bool  # in the cluster under this incarnation, as far as the sender knows
+    term: int
+    leader: NodeId  # whom the sender follows in `term`, NOBODY when unknown
+    quorum: bool  # from a leader: its lease stands
+    last_index: int
+    commit: int
+    storage: bool  # at least one path to the array is up
+    leaving: bool  # the sender was asked to stop
+    hears: tuple[Heard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One log entry."""
+
+    index: int
+    term: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class PreVote:
+    """Could I win an election in `term`? Changes nothing at the receiver."""
+
+    term: int
+    last_index: int
+    last_term: int
+    transfer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreVoteReply:
+    """Answer to PreVote of `term`; `own_term` lets a stale asker catch up."""
+
+    term: int
+    granted: bool
+    own_term: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestVote:
+    """Vote for me in `term`. `transfer`: the leader itself asked for this election (TimeoutNow)."""
+
+    term: int
+    last_index: int
+    last_term: int
+    transfer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VoteReply:
+    """Answer to RequestVote; `own_term` is the voter's term after it answered."""
+
+    term: int
+    granted: bool
+    own_term: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEntries:
+    """Entries after (prev_index, prev_term), and how far the leader has committed. `probe` numbers the exchange."""
+
+    term: int
+    prev_index: int
+    prev_term: int
+    commit: int
+    entries: tuple[Entry, ...]
+    probe: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendReply:
+    """Success: the logs match up to `match`. Failure: they differ at or before `match` + 1, try from there."""
+
+    term: int
+    success: bool
+    match: int
+    probe: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """The database as of `last_index`, for a follower whose next entry is no longer in the leader's log."""
+
+    term: int
+    last_index: int
+    last_term: int
+    configuration: Configuration
+    database: bytes
+    probe: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutNow:
+    """Leadership transfer: the receiver starts an election at once."""
+
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReport:
+    """An owner tells the leader how a group stands; repeated until the database says so.
+
+    `outcome` is one of ONLINE, OFFLINE, FAILED; `cause` says why it failed: path, superseded, reservation, vm.
+    """
+
+    group: str
+    generation: Generation
+    outcome: str
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """An operator's request handed on to the leader; `ticket` comes back with the answer."""
+
+    ticket: int
+    command: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """The leader's answer to Forward."""
+
+    ticket: int
+    ok: bool
+    code: str
+    text: str
+
+
+Message: TypeAlias = (
+    Heartbeat
+    | PreVote
+    | PreVoteReply
+    | RequestVote
+    | VoteReply
+    | AppendEntries
+    | AppendReply
+    | InstallSnapshot
+    | TimeoutNow
+    | GroupReport
+    | Forward
+    | Forwarded
+)
