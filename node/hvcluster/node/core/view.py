@@ -1,0 +1,89 @@
+"""What a node shows of itself, for status commands and metrics.
+
+Law: a copy, taken on demand; changing it changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hvcluster.model.vocabulary import (
+    Generation,
+    GroupState,
+    Incarnation,
+    LunId,
+    NodeId,
+    NodeState,
+    PathName,
+    ResourceState,
+    ServiceState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    id: NodeId
+    name: str
+    state: NodeState
+    incarnation: Incarnation
+    weight: int
+    dynamic_weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceView:
+    name: str
+    type: str
+    state: ResourceState
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    name: str
+    state: GroupState
+    owner: NodeId
+    generation: Generation
+    lun: LunId
+    preferred: tuple[NodeId, ...]
+    possible: tuple[NodeId, ...]
+    desired_online: bool
+    moving_to: NodeId
+    reason: str
+    resources: tuple[ResourceView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    bus: str
+    peer: NodeId
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A group this node is bringing online, runs, or takes offline: ARBITRATING, BOOTING, RUNNING, STOPPING."""
+
+    group: str
+    generation: Generation
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    service: ServiceState
+    incarnation: Incarnation
+    term: int
+    leader: NodeId
+    quorum: bool
+    commit: int
+    last_index: int
+    nodes: tuple[NodeView, ...]
+    groups: tuple[GroupView, ...]
+    votes: int
+    needed: int
+    witness_lun: LunId | None
+    witness_dynamic_weight: int
+    witness_held_here: bool
+    routes: tuple[RouteView, ...]
+    paths: tuple[tuple[PathName, bool], ...]
+    runs: tuple[RunView, ...]
