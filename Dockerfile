@@ -20,8 +20,9 @@ RUN /opt/hvcluster/bin/pip install --no-deps --no-build-isolation . \
  && /opt/hvcluster/bin/python -m compileall -q /opt/hvcluster/lib
 
 FROM ${PYTHON_IMAGE}
-# A fixed number, so that volumes keep their owner from one build to the next.
-RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/hvcluster --create-home hvcluster
+# Fixed numbers, so that volumes keep their owner from one build to the next.
+RUN groupadd --gid 10001 hvcluster \
+ && useradd --uid 10001 --gid 10001 --home-dir /var/lib/hvcluster --create-home hvcluster
 COPY --from=build /opt/hvcluster /opt/hvcluster
 ENV PATH=/opt/hvcluster/bin:$PATH PYTHONUNBUFFERED=1
 USER hvcluster
