@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .vocabulary import PathName
+
+MAX_TRANSFER_BLOCKS: Final = 2_048  # 1 MiB in one command: keeps a message well below gRPC's 4 MiB
+MAX_COMPARE_BLOCKS: Final = 255  # COMPARE AND WRITE counts its blocks in one byte (SBC-3 5.3)
+MAX_INITIATOR_NAME: Final = 223  # characters; the longest iSCSI name (RFC 7143 4.2.7.1)
+MAX_PORT_NAME: Final = 32  # characters; a path name is shown in tables
 
 
 class Status(Enum):

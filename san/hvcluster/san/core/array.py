@@ -15,6 +15,9 @@ from typing import assert_never
 from hvcluster.model.scsi import (
     CONFLICT,
     GOOD,
+    MAX_COMPARE_BLOCKS,
+    MAX_INITIATOR_NAME,
+    MAX_TRANSFER_BLOCKS,
     Capacity,
     Command,
     CompareAndWrite,
@@ -35,11 +38,8 @@ from hvcluster.model.vocabulary import BLOCK_BYTES, MAX_LUNS, Instant, LunId
 from . import sense
 from .attentions import Attentions, Queues, take
 from .commands import (
-    MAX_COMPARE_BLOCKS,
-    MAX_INITIATOR_NAME,
     MAX_INITIATORS,
     MAX_LUN_BLOCKS,
-    MAX_TRANSFER_BLOCKS,
     extent_of,
     name_of,
     refusal,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from hvcluster.model.scsi import (
+    MAX_TRANSFER_BLOCKS,
     Command,
     CompareAndWrite,
     PersistentReserveIn,
@@ -25,12 +26,9 @@ from hvcluster.model.vocabulary import BLOCK_BYTES
 from .sense import INVALID_FIELD, OUT_OF_RANGE
 
 MAX_LUN_BLOCKS: Final = 1 << 32  # 2 TiB: where READ CAPACITY (10) ends
-MAX_TRANSFER_BLOCKS: Final = 2_048  # 1 MiB: keeps a message well below gRPC's 4 MiB
-MAX_COMPARE_BLOCKS: Final = 255  # COMPARE AND WRITE counts its blocks in one byte (SBC-3 5.3)
 MAX_OUTSTANDING_COMMANDS: Final = 1_024  # of one session: deep enough for 20 VMs a node; beyond it, BUSY
 MAX_NEXUSES: Final = 1_024  # 64 nodes with 16 ports each; strangers can make us remember no more
 MAX_INITIATORS: Final = 256  # names one LUN is unmasked for: 64 nodes, renamed a few times
-MAX_INITIATOR_NAME: Final = 223  # bytes in an iSCSI name (RFC 7143 4.2.7.1)
 
 _NAMES: Final[dict[type[Command], str]] = {
     TestUnitReady: "TEST UNIT READY",
