@@ -1,4 +1,4 @@
-"""The commands of the replicated cluster database, and the voters they configure.
+"""The commands of the replicated cluster database.
 
 Law: shapes only; `database` applies them. Each is guarded by what its author saw, so that a repeated or late one does nothing.
 """
@@ -10,32 +10,9 @@ from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.vocabulary import Generation, GroupState, Incarnation, NodeId, StoreId
+from hvcluster.model.votes import Configuration, Voter
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Voter:
-    """A node whose vote counts, and the saved state that may cast it."""
-
-    node: NodeId
-    store: StoreId
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """Who votes: nodes with DynamicWeight 1, sorted, and whether the witness counts (WitnessDynamicWeight 1)."""
-
-    voters: tuple[Voter, ...]
-    witness: bool
-
-    @property
-    def votes(self) -> int:
-        """All votes there are."""
-        return len(self.voters) + self.witness
-
-    @property
-    def quorum(self) -> int:
-        """floor(votes / 2) + 1."""
-        return self.votes // 2 + 1
+__all__ = ["COMMANDS", "Command", "Configuration", "Voter"]
 
 
 @dataclass(frozen=True, slots=True)

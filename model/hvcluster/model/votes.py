@@ -1,0 +1,137 @@
+"""Quorum arithmetic: who votes, how many votes are enough, and which single change of votes comes next.
+
+Law: pure functions on small values. Invariant: `next_step` changes one voter at a time, so any majority before the change
+and any majority after it share a voter (Raft section 6; Ongaro's dissertation, 4.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .vocabulary import NodeId, StoreId
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Voter:
+    """A node whose vote counts, and the saved state that may cast it."""
+
+    node: NodeId
+    store: StoreId
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Who votes: nodes with DynamicWeight 1, sorted, and whether the witness counts (WitnessDynamicWeight 1)."""
+
+    voters: tuple[Voter, ...]
+    witness: bool
+
+    @property
+    def votes(self) -> int:
+        """All votes there are."""
+        return len(self.voters) + self.witness
+
+    @property
+    def quorum(self) -> int:
+        """floor(votes / 2) + 1."""
+        return self.votes // 2 + 1
+
+    def has(self, node: NodeId, store: StoreId) -> bool:
+        """Whether this saved state of this node votes."""
+        return any(v.node == node and v.store == store for v in self.voters)
+
+    def with_voter(self, voter: Voter) -> Configuration:
+        """The same with one more voter."""
+        return Configuration(tuple(sorted((*self.voters, voter))), self.witness)
+
+    def without(self, voter: Voter) -> Configuration:
+        """The same with one voter less."""
+        return Configuration(tuple(v for v in self.voters if v != voter), self.witness)
+
+    def with_witness(self, counts: bool) -> Configuration:
+        """The same voters, with or without the witness."""
+        return Configuration(self.voters, counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Electorate:
+    """What the leader knows when it looks at the votes.
+
+    `entitled`: members that are Up with NodeWeight 1 under their present saved state. `ready`: those of them whose log has
+    caught up, so that their vote may be added. `witness_usable`: held by the leader, written, and caught up.
+    """
+
+    leader: NodeId
+    entitled: tuple[Voter, ...]
+    ready: tuple[Voter, ...]
+    witness_configured: bool
+    witness_usable: bool
+    dynamic_quorum: bool
+    dynamic_witness: bool
+    lower_priority: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of votes and why."""
+
+    configuration: Configuration
+    reason: str
+
+
+def tie_breaker(configuration: Configuration, electorate: Electorate) -> Voter | None:
+    """The node that goes without a vote while votes would be even and no witness can help; never the leader.
+
+    LowerQuorumPriorityNodeID first; then a node that has no vote now, so that votes do not wander; then the highest id.
+    """
+    others = [v for v in electorate.entitled if v.node != electorate.leader]
+    if not others:
+        return None
+    for voter in others:
+        if voter.node == electorate.lower_priority:
+            return voter
+    without = [v for v in others if v not in configuration.voters]
+    return (without or others)[-1]
+
+
+def next_step(configuration: Configuration, electorate: Electorate) -> Step | None:
+    """The next single change that brings the votes to where they belong, or None when they are there.
+
+    Order: drop what is lost, drop a witness that cannot vote, add nodes, adjust the witness, break the tie.
+    """
+    if electorate.dynamic_quorum:
+        return _dynamic_step(configuration, electorate)
+    for voter in configuration.voters:
+        replaced = any(e.node == voter.node and e.store != voter.store for e in electorate.entitled)
+        if replaced and voter.node != electorate.leader and len(configuration.voters) > 1:
+            return Step(configuration.without(voter), f"node {voter.node} came back with an empty disk; its old vote ends")
+    voting = {v.node for v in configuration.voters}
+    for voter in electorate.ready:
+        if voter.node not in voting:
+            return Step(configuration.with_voter(voter), f"node {voter.node} votes")
+    if electorate.witness_usable and not configuration.witness:
+        return Step(configuration.with_witness(True), "the witness votes")
+    return None
+
+
+def _dynamic_step(configuration: Configuration, electorate: Electorate) -> Step | None:
+    entitled = set(electorate.entitled)
+    for voter in configuration.voters:
+        if voter not in entitled and voter.node != electorate.leader and len(configuration.voters) > 1:
+            return Step(configuration.without(voter), f"node {voter.node} left; its vote no longer counts")
+    if configuration.witness and not electorate.witness_usable:
+        return Step(configuration.with_witness(False), "the witness cannot vote")
+    spare: Voter | None = None
+    if electorate.dynamic_witness and not electorate.witness_usable and len(entitled) % 2 == 0:
+        spare = tie_breaker(configuration, electorate)
+    for voter in electorate.ready:
+        if voter not in configuration.voters and voter != spare:
+            return Step(configuration.with_voter(voter), f"node {voter.node} is up; its vote counts")
+    even = len(configuration.voters) % 2 == 0
+    witness = electorate.witness_usable and (even or not electorate.dynamic_witness)
+    if witness != configuration.witness:
+        number = "even" if even else "odd"
+        return Step(configuration.with_witness(witness), f"the number of voting nodes is {number}")
+    if spare is not None and spare in configuration.voters and even:
+        return Step(configuration.without(spare), f"votes are even without a witness; node {spare.node} breaks the tie")
+    return None
