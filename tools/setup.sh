@@ -41,7 +41,7 @@ at_least_311='import sys; sys.exit(sys.version_info < (3, 11))'
 find_python() {
   local candidate
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c "$at_least_311" 2>/dev/null; then
+    if command -v "$candidate" >/dev/null && "$candidate" -c "$at_least_311" >/dev/null 2>&1; then
       echo "$candidate"
       return
     fi
@@ -58,8 +58,10 @@ usable() { # an environment of this place, of a supported Python, with a pip tha
 if ! usable; then
   python=$(find_python)
   if [ -z "$python" ]; then
-    found=$("${PYTHON:-python3}" --version 2>&1 | head -n 1 || true)
-    fail "hvcluster needs Python 3.11 or newer; '${PYTHON:-python3}' answers: ${found:-nothing}" \
+    asked=${PYTHON:-python3}
+    found="is not installed"
+    if command -v "$asked" >/dev/null; then found="is $("$asked" --version 2>&1 | head -n 1 || true)"; fi
+    fail "hvcluster needs Python 3.11 or newer; '$asked' $found" \
       "on Debian 12 or newer: apt-get install python3 python3-venv" \
       "or name another interpreter: PYTHON=/path/to/python3.12 make ..."
   fi
