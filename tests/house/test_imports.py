@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.house import tree
 
@@ -38,6 +42,9 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "hvcluster.sim",
     ),
 }
+
+#: Top names that this tree itself gives.
+OURS: Final = frozenset({"hvcluster", "tests", "generate"})
 
 #: Roots that decide and never do: standard library only, and of it nothing that reaches the world or a clock.
 PURE: Final = ("hvcluster.model", "hvcluster.node.core", "hvcluster.san.core")
@@ -75,6 +82,23 @@ def test_nobody_imports_more_than_the_table_allows() -> None:
         row = _row(module)
         for line, imported in _imports(path, module):
             if imported.startswith("hvcluster.") and row is not None and not _within(imported, MAY_IMPORT[row]):
+                broken.append(f"{tree.shown(path)}:{line} imports {imported}")
+    assert not broken, "\n".join(broken)
+
+
+def test_nobody_imports_what_is_not_asked_for() -> None:
+    """A package that is there only because another one needs it is gone when that one is: pyproject.toml names all."""
+    project = tomllib.loads((tree.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    run, dev = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    provided_by = metadata.packages_distributions()
+    broken = []
+    for path in tree.python_files():
+        tool = tree.module_name(path) is None
+        asked = {canonicalize_name(Requirement(line).name) for line in (run + dev if tool else run)}
+        for line, imported in _imports(path, tree.module_name(path) or ""):
+            top = imported.partition(".")[0]
+            givers = {canonicalize_name(name) for name in provided_by.get(top, [])}
+            if top not in OURS and top not in sys.stdlib_module_names and not givers & asked:
                 broken.append(f"{tree.shown(path)}:{line} imports {imported}")
     assert not broken, "\n".join(broken)
 
