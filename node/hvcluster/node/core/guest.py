@@ -1,0 +1,384 @@
+"""One VM from power on to its end: it boots from the VHD on its LUN and keeps a journal there for its clients.
+
+Law: a pure state machine; time and answers come in as events, all I/O goes out as effects. A client is acknowledged
+only after the array answered GOOD to a WRITE with FUA of its record. A reservation conflict ends the guest at once:
+whoever owns the disk now must never see another write of it. One Guest is one generation of the VM, never booted twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final, assert_never
+
+from hvcluster.model.scsi import Capacity, Command, Payload, Read, ReadCapacity, Result, Write
+from hvcluster.model.vocabulary import Generation, Instant, LunId, NodeId, PathName
+
+from .effects import SetTimer
+from .events import PathChanged, ScsiAnswered, TimerFired
+from .guest_boot import Broken, Found, TailSearch, may_follow
+from .guest_disk import Channel, Outcome
+from .guest_io import (
+    Acknowledge,
+    Append,
+    Boot,
+    Fetch,
+    GuestEffect,
+    GuestEvent,
+    Online,
+    PowerOff,
+    Refuse,
+    ShutDown,
+    Stopped,
+)
+from .guest_reads import FetchQueue
+from .journal import (
+    MAX_GROUP,
+    MAX_PAYLOAD_BYTES,
+    Kind,
+    capacity,
+    encode,
+    genesis,
+    is_blank,
+    lba_of,
+)
+from .vhd import footer_problem, format_disk
+
+MAX_WAITING: Final = 4096
+"""Appends that may wait for the disk: 64 full groups, more than a disk with 100 ms a write clears in six seconds."""
+
+BOOT_RESERVE: Final = 1024
+"""Records kept free for boots when a journal is full (at most an eighth of it), so that failover still works."""
+
+FIRST_GENERATION: Final = Generation(1)
+"""Only this one formats a blank LUN: that a later one finds it blank may mean that a disk with data was replaced."""
+
+BOOT_TIMER: Final = "boot"
+
+
+class GuestState(Enum):
+    """Where a guest is. The value is the sentence shown to people."""
+
+    OFF = "The VM was not powered on yet."
+    SIZING = "It asks how large its LUN is."
+    CHECKING = "It reads the VHD footer."
+    SEARCHING = "It looks for the end of its journal."
+    FORMATTING = "It writes the VHD footer of a blank LUN."
+    DELAYED = "Its disk is ready; the boot delay is not over."
+    BOOTING = "It writes its boot record."
+    ONLINE = "It serves."
+    STOPPING = "It finishes the appends it has taken."
+    STOPPED = "It is off for good."
+
+
+class Guest:
+    """See the module. `handle` is the only way in; the properties tell, they change nothing."""
+
+    def __init__(
+        self,
+        vm: str,
+        lun: LunId,
+        generation: Generation,
+        node: NodeId,
+        boot_delay_us: int,
+        disk_timeout_us: int,
+        paths: tuple[PathName, ...],
+        format_blank: bool | None = None,
+    ) -> None:
+        """`paths`: those up now. `format_blank`: may a blank LUN be formatted (None: in FIRST_GENERATION only)."""
+        self._generation = generation
+        self._node = node
+        self._boot_delay_us = boot_delay_us
+        self._paths = tuple(sorted(paths))
+        self._vm = vm
+        self._format_blank = generation == FIRST_GENERATION if format_blank is None else format_blank
+        self._state = GuestState.OFF
+        self._disk = Channel("main", lun, disk_timeout_us, first_token=0, token_step=2)
+        self._reader = Channel("fetch", lun, disk_timeout_us, first_token=1, token_step=2)
+        self._search: TailSearch | None = None
+        self._lun_blocks = 0
+        self._last_data = 0  # highest sequence a client's record may get
+        self._unformatted = False
+        self._delay_over = False
+        self._tail = genesis(vm)  # what is surely on the disk
+        self._next_tail = self._tail  # with the records in flight
+        self._flight: list[int] = []  # tickets of the WRITE under way, in order of their records
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._fetches = FetchQueue(self._tail.vm, self._reader)
+        self._stop_reason = ""
+
+    @property
+    def state(self) -> GuestState:
+        """Where the guest is."""
+        return self._state
+
+    @property
+    def generation(self) -> Generation:
+        """The generation this guest is."""
+        return self._generation
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last record that is surely on the LUN; 0 when there is none."""
+        return self._tail.sequence
+
+    @property
+    def boots(self) -> int:
+        """How often the VM has booted, this boot included once it is online."""
+        return self._tail.boots
+
+    def handle(self, now: Instant, event: GuestEvent) -> tuple[GuestEffect, ...]:
+        """Take in one event; the effects are to be performed in order."""
+        out: list[GuestEffect] = []
+        match event:
+            case Append():
+                self._append(now, event, out)
+            case ScsiAnswered(token, result):
+                self._answered(now, token, result, out)
+            case Fetch():
+                self._take_fetch(now, event, out)
+            case TimerFired(name):
+                self._timer(now, name, out)
+            case PathChanged(path, up):
+                self._path(now, path, up, out)
+            case Boot():
+                self._boot(now, out)
+            case ShutDown(reason):
+                self._shut_down(reason, out)
+            case PowerOff(reason):
+                self._stop("terminated", reason, out)
+            case _:
+                assert_never(event)
+        return tuple(out)
+
+    # -- power ---------------------------------------------------------------------------------------------
+
+    def _boot(self, now: Instant, out: list[GuestEffect]) -> None:
+        """The disk is read while the boot delay runs; the boot record waits for both."""
+        if self._state is not GuestState.OFF:
+            return
+        self._state = GuestState.SIZING
+        self._delay_over = self._boot_delay_us <= 0
+        if not self._delay_over:
+            out.append(SetTimer(BOOT_TIMER, Instant(now + self._boot_delay_us)))
+        self._disk.begin(now, ReadCapacity(), self._paths, out)
+
+    def _shut_down(self, reason: str, out: list[GuestEffect]) -> None:
+        match self._state:
+            case GuestState.ONLINE:
+                self._state = GuestState.STOPPING
+                self._stop_reason = reason
+                if not self._disk.busy:
+                    self._stop("shutdown", reason, out)
+            case GuestState.STOPPING | GuestState.STOPPED:
+                pass
+            case _:
+                self._stop("shutdown", reason, out)
+
+    def _stop(self, cause: str, reason: str, out: list[GuestEffect]) -> None:
+        """Answer everyone who waits, then stop for good."""
+        if self._state is GuestState.STOPPED:
+            return
+        self._state = GuestState.STOPPED
+        unknown = f"the VM stopped while the record was being written, it may or may not be on the disk: {reason}"
+        out.extend(Refuse(ticket, "unknown", unknown) for ticket in self._flight)
+        stopped = f"the VM stopped: {reason}"
+        out.extend(Refuse(ticket, "stopped", stopped) for ticket, _ in self._waiting)
+        out.extend(Refuse(ticket, "stopped", stopped) for ticket in self._fetches.drain())
+        self._flight.clear()
+        self._waiting.clear()
+        out.append(Stopped(cause, reason))
+
+    # -- what the machine reports --------------------------------------------------------------------------
+
+    def _answered(self, now: Instant, token: int, result: Result, out: list[GuestEffect]) -> None:
+        if self._state is GuestState.STOPPED:
+            return
+        if self._disk.awaits(token):
+            outcome = self._disk.answered(now, result, self._paths, out)
+            if outcome is Outcome.DONE:
+                self._done(now, result.payload, out)
+            else:
+                self._judge(self._disk, outcome, out)
+        elif self._reader.awaits(token):
+            outcome = self._reader.answered(now, result, self._paths, out)
+            if outcome is Outcome.DONE:
+                self._fetches.done(now, result.payload, self._tail.sequence, self._paths, out)
+            else:
+                self._judge(self._reader, outcome, out)
+
+    def _judge(self, channel: Channel, outcome: Outcome, out: list[GuestEffect]) -> None:
+        match outcome:
+            case Outcome.FENCED:
+                self._stop("fenced", channel.why, out)
+            case Outcome.LOST:
+                self._stop("disk", channel.why, out)
+            case Outcome.DONE | Outcome.WAITING:
+                pass
+
+    def _timer(self, now: Instant, name: str, out: list[GuestEffect]) -> None:
+        if self._state is GuestState.STOPPED:
+            return
+        if name == BOOT_TIMER:
+            self._delay_over = True
+            if self._state is GuestState.DELAYED:
+                self._write_boot_record(now, out)
+            return
+        for channel in (self._disk, self._reader):
+            if name in (channel.retry_timer, channel.disk_timer):
+                self._judge(channel, channel.timer(now, name, self._paths, out), out)
+
+    def _path(self, now: Instant, path: PathName, up: bool, out: list[GuestEffect]) -> None:
+        others = tuple(p for p in self._paths if p != path)
+        self._paths = tuple(sorted((*others, path))) if up else others
+        if up and self._state is not GuestState.STOPPED:
+            self._disk.path_up(now, self._paths, out)
+            self._reader.path_up(now, self._paths, out)
+
+    # -- boot, step by step --------------------------------------------------------------------------------
+
+    def _done(self, now: Instant, payload: Payload, out: list[GuestEffect]) -> None:
+        """The command of the main channel is done: what comes next depends on the state alone."""
+        match self._state:
+            case GuestState.ONLINE | GuestState.STOPPING:
+                self._written(now, out)
+            case GuestState.SIZING:
+                assert isinstance(payload, Capacity)
+                self._sized(now, payload.blocks, out)
+            case GuestState.CHECKING:
+                assert isinstance(payload, bytes)
+                self._footer_read(now, payload, out)
+            case GuestState.SEARCHING:
+                assert isinstance(payload, bytes)
+                self._searched(now, payload, out)
+            case GuestState.FORMATTING:
+                self._disk_ready(now, out)
+            case GuestState.BOOTING:
+                self._tail = self._next_tail
+                self._state = GuestState.ONLINE
+                out.append(Online(self._generation))
+            case GuestState.OFF | GuestState.DELAYED | GuestState.STOPPED:
+                raise AssertionError(f"no command is under way in {self._state.name}")
+
+    def _sized(self, now: Instant, lun_blocks: int, out: list[GuestEffect]) -> None:
+        self._lun_blocks = lun_blocks
+        records = capacity(lun_blocks)
+        if records == 0:
+            self._stop("boot", f"a LUN of {lun_blocks} blocks is too small for a VHD with a journal", out)
+            return
+        self._last_data = records - min(BOOT_RESERVE, max(1, records // 8))
+        self._state = GuestState.CHECKING
+        self._disk.begin(now, Read(lun_blocks - 1, 1), self._paths, out)
+
+    def _footer_read(self, now: Instant, footer: bytes, out: list[GuestEffect]) -> None:
+        problem = footer_problem(footer, self._lun_blocks)
+        if problem is not None:
+            self._unformatted = is_blank(footer)
+            if not (self._unformatted and self._format_blank):
+                self._stop("boot", problem, out)
+                return
+        self._state = GuestState.SEARCHING
+        self._search = TailSearch(self._tail, capacity(self._lun_blocks))
+        self._disk.begin(now, Read(*self._search.next_read()), self._paths, out)
+
+    def _searched(self, now: Instant, data: bytes, out: list[GuestEffect]) -> None:
+        assert self._search is not None
+        if self._unformatted:
+            self._format(now, data, out)
+            return
+        match self._search.feed(data):
+            case None:
+                self._disk.begin(now, Read(*self._search.next_read()), self._paths, out)
+            case Broken(reason):
+                self._stop("boot", reason, out)
+            case Found(tail):
+                self._search = None
+                newer = may_follow(tail, self._generation, self._node)
+                if newer is not None:
+                    self._stop("fenced", newer, out)
+                    return
+                self._tail = tail
+                self._disk_ready(now, out)
+
+    def _format(self, now: Instant, journal: bytes, out: list[GuestEffect]) -> None:
+        if not is_blank(journal):
+            self._stop("boot", "the VHD has lost its footer: the LUN ends with a blank block but is not blank", out)
+            return
+        self._search = None
+        self._state = GuestState.FORMATTING
+        ((lba, footer),) = format_disk(self._lun_blocks, self._vm)
+        self._disk.begin(now, Write(lba, footer, fua=True), self._paths, out)
+
+    def _disk_ready(self, now: Instant, out: list[GuestEffect]) -> None:
+        self._state = GuestState.DELAYED
+        if self._delay_over:
+            self._write_boot_record(now, out)
+
+    def _write_boot_record(self, now: Instant, out: list[GuestEffect]) -> None:
+        if self._tail.sequence >= capacity(self._lun_blocks):
+            self._stop("boot", "the journal is full to its last block: no boot record fits", out)
+            return
+        self._state = GuestState.BOOTING
+        block, self._next_tail = encode(self._tail, Kind.BOOT, self._generation, self._node)
+        self._disk.begin(now, Write(lba_of(self._next_tail.sequence), block, fua=True), self._paths, out)
+
+    # -- appends -------------------------------------------------------------------------------------------
+
+    def _append(self, now: Instant, event: Append, out: list[GuestEffect]) -> None:
+        refusal = self._refusal()
+        if refusal is None and not 0 < len(event.payload) <= MAX_PAYLOAD_BYTES:
+            refusal = "size", f"a record has 1 to {MAX_PAYLOAD_BYTES} bytes, this has {len(event.payload)}"
+        if refusal is None and len(self._waiting) >= MAX_WAITING:
+            refusal = "busy", f"{MAX_WAITING} appends are already waiting for the disk"
+        if refusal is None and self._next_tail.sequence + len(self._waiting) >= self._last_data:
+            refusal = "full", f"the journal is full: it has room for {self._last_data} records"
+        if refusal is not None:
+            out.append(Refuse(event.ticket, *refusal))
+            return
+        self._waiting.append((event.ticket, event.payload))
+        if not self._disk.busy:
+            self._write_group(now, out)
+
+    def _refusal(self) -> tuple[str, str] | None:
+        match self._state:
+            case GuestState.ONLINE:
+                return None
+            case GuestState.STOPPING:
+                return "stopping", "the VM is shutting down"
+            case GuestState.STOPPED:
+                return "stopped", "the VM is off"
+            case _:
+                return "booting", "the VM has not booted yet"
+
+    def _write_group(self, now: Instant, out: list[GuestEffect]) -> None:
+        """One WRITE with as many waiting records as fit. A retry sends the very same blocks."""
+        tail = self._tail
+        first = tail.sequence + 1
+        blocks: list[bytes] = []
+        while self._waiting and len(blocks) < MAX_GROUP:
+            ticket, payload = self._waiting.popleft()
+            block, tail = encode(tail, Kind.DATA, self._generation, self._node, payload)
+            blocks.append(block)
+            self._flight.append(ticket)
+        self._next_tail = tail
+        command: Command = Write(lba_of(first), b"".join(blocks), fua=True)
+        self._disk.begin(now, command, self._paths, out)
+
+    def _written(self, now: Instant, out: list[GuestEffect]) -> None:
+        sequence = self._tail.sequence
+        for ticket in self._flight:
+            sequence += 1
+            out.append(Acknowledge(ticket, sequence))
+        self._flight.clear()
+        self._tail = self._next_tail
+        if self._waiting:
+            self._write_group(now, out)
+        elif self._state is GuestState.STOPPING:
+            self._stop("shutdown", self._stop_reason, out)
+
+    def _take_fetch(self, now: Instant, event: Fetch, out: list[GuestEffect]) -> None:
+        refusal = self._refusal()
+        if refusal is not None:
+            out.append(Refuse(event.ticket, *refusal))
+            return
+        self._fetches.take(now, event, self._tail.sequence, self._paths, out)

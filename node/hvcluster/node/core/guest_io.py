@@ -1,0 +1,102 @@
+"""What can happen to a guest, and what it asks of the machine it runs on.
+
+Law: shapes only. SubmitScsi, SetTimer and CancelTimer are those of the node's effects; ScsiAnswered, TimerFired and
+PathChanged those of its events. Timer names and tokens are a guest's own: its host keeps guests apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hvcluster.model.vocabulary import Generation
+
+from .effects import CancelTimer, SetTimer, SubmitScsi
+from .events import PathChanged, ScsiAnswered, TimerFired
+from .journal import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """Power on. Always the first event, and only once in a guest's life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A client wants a record. Answered by exactly one Acknowledge or Refuse with the same ticket."""
+
+    ticket: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A client wants records from `first` on, `limit` at most (capped at MAX_FETCH). Answered by Fetched or Refuse."""
+
+    ticket: int
+    first: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """Finish the appends already taken, take no more, then stop (cause shutdown)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """Stop at once (cause terminated)."""
+
+    reason: str
+
+
+GuestEvent: TypeAlias = Boot | Append | Fetch | ShutDown | PowerOff | ScsiAnswered | TimerFired | PathChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """The guest has booted: its boot record is on the LUN, and it serves. At most once."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The guest is off and sends nothing more. Exactly once; only refusals may follow. `cause` as in VmStopped."""
+
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The record of an Append is on the LUN under this number."""
+
+    ticket: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The records that a Fetch asked for, as read from the LUN just now; empty behind the end."""
+
+    ticket: int
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """An Append or Fetch was not carried out; after `unknown` alone the record may be on the LUN all the same.
+
+    `code`: size (empty or too large a payload, or a sequence below 1) | busy (too many wait) | full | booting |
+    stopping | stopped | unknown (stopped while it was being written) | damaged (what was read is not the record).
+    """
+
+    ticket: int
+    code: str
+    reason: str
+
+
+GuestEffect: TypeAlias = SubmitScsi | SetTimer | CancelTimer | Online | Stopped | Acknowledge | Fetched | Refuse
