@@ -236,6 +236,10 @@ class Election:
     def _stand(self, now: Instant, *, transfer: bool) -> None:
         """Stand for election in the next term."""
         state = self.state
+        if not state.votes:
+            state.role = Role.FOLLOWER
+            self._out.timer(TIMER, now + self._timing.detection)
+            return
         state.stand()
         log = state.log
         reason = "the leader handed over" if transfer else "the pre-vote was won"

@@ -37,13 +37,13 @@ class Progress:
 class Replication:
     """One node's side of replication, leading or following."""
 
-    __slots__ = ("_delay", "_install", "_out", "_probe", "progress", "state", "witness_match")
+    __slots__ = ("_delay", "_out", "_probe", "install_database", "progress", "state", "witness_match")
 
     def __init__(self, state: RaftState, timing: Timing, out: Outbox, install: Callable[[bytes], bool]) -> None:
         self.state = state
         self._out = out
         self._delay = timing.delay
-        self._install = install  # take over a database; False when the bytes are not one
+        self.install_database = install  # take over a database; False when the bytes are not one
         self.progress: dict[NodeId, Progress] = {}
         self.witness_match = 0  # how much of our log the witness holds, while we hold the witness
         self._probe = 0
@@ -198,7 +198,7 @@ class Replication:
         state.follow(sender, now)
         index = message.last_index
         if index > state.commit:
-            if not self._install(message.database):
+            if not self.install_database(message.database):
                 return
             snapshot = Snapshot(index, message.last_term, message.configuration, message.database)
             keep: tuple[Entry, ...] = ()

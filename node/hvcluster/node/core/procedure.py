@@ -1,0 +1,159 @@
+"""Multi-step procedures as generators: they yield questions and pauses, and are resumed with the answers.
+
+Law: the runner knows tokens and timers, not SCSI; a procedure knows its steps, not who performs them. Any step may be the last
+one before a crash, so what a procedure did must be found again by reading, never by remembering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from hvcluster.model.scsi import Command, Result, SenseKey, Status
+from hvcluster.model.vocabulary import US_PER_MS, Instant, LunId, PathName
+
+from .effects import SubmitScsi
+from .outbox import Outbox
+
+PREFIX = "step:"
+ATTEMPTS = 6  # unit attentions are reported once each; more in a row than kinds exist means something is wrong
+BUSY_PAUSE_US = 20 * US_PER_MS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Commands down one path, in order; answered together, in the same order."""
+
+    path: PathName
+    lun: LunId
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let so much time pass."""
+
+    us: int
+
+
+Answers: TypeAlias = tuple[Result, ...]
+Steps: TypeAlias = Generator[Ask | Wait, Answers, T]
+Paths: TypeAlias = Callable[[], tuple[PathName, ...]]
+
+
+def again(result: Result) -> bool:
+    """Whether a command was not executed and should simply be sent again (unit attention, busy, aborted)."""
+    if result.status is Status.BUSY:
+        return True
+    return (
+        result.status is Status.CHECK_CONDITION
+        and result.sense is not None
+        and result.sense.key in (SenseKey.UNIT_ATTENTION, SenseKey.ABORTED_COMMAND)
+    )
+
+
+def ask(path: PathName, lun: LunId, *commands: Command) -> Steps[Answers]:
+    """Send commands that may be repeated as a whole; repeats them past unit attentions."""
+    answers: Answers = ()
+    for _ in range(ATTEMPTS):
+        answers = yield Ask(path, lun, commands)
+        if not any(again(result) for result in answers):
+            break
+        if any(result.status is Status.BUSY for result in answers):
+            yield Wait(BUSY_PAUSE_US)
+    return answers
+
+
+def ask_any(paths: Paths, lun: LunId, *commands: Command) -> Steps[Answers]:
+    """Like ask, on the first path that answers; all UNKNOWN when none does."""
+    answers: Answers = tuple(Result(Status.UNKNOWN) for _ in commands)
+    for path in paths():
+        answers = yield from ask(path, lun, *commands)
+        if all(result.status is not Status.UNKNOWN for result in answers):
+            break
+    return answers
+
+
+class _Running:
+    __slots__ = ("answers", "done", "missing", "name", "steps")
+
+    def __init__(self, name: str, steps: Steps[Any], done: Callable[[Instant, Any], None]) -> None:
+        self.name = name
+        self.steps = steps
+        self.done = done
+        self.answers: list[Result | None] = []
+        self.missing = 0
+
+
+class Procedures:
+    """All procedures under way in one core, by name."""
+
+    __slots__ = ("_next_token", "_out", "_running", "_tokens")
+
+    def __init__(self, out: Outbox) -> None:
+        self._out = out
+        self._running: dict[str, _Running] = {}
+        self._tokens: dict[int, tuple[_Running, int]] = {}
+        self._next_token = 0
+
+    def active(self, name: str) -> bool:
+        return name in self._running
+
+    def start(self, now: Instant, name: str, steps: Steps[T], done: Callable[[Instant, T], None]) -> None:
+        """Begin a procedure; `done` gets what it returns. One of a name at a time."""
+        assert name not in self._running, f"{name} is under way"
+        running = _Running(name, steps, done)
+        self._running[name] = running
+        self._resume(now, running, ())
+
+    def cancel(self, name: str) -> None:
+        """Forget a procedure where it stands; answers still to come are ignored."""
+        running = self._running.pop(name, None)
+        if running is not None:
+            running.steps.close()
+            self._out.cancel(PREFIX + name)
+
+    def answered(self, now: Instant, token: int, result: Result) -> None:
+        """An answer came; unknown tokens belong to procedures that were cancelled."""
+        found = self._tokens.pop(token, None)
+        if found is None:
+            return
+        running, position = found
+        if self._running.get(running.name) is not running:
+            return
+        running.answers[position] = result
+        running.missing -= 1
+        if running.missing == 0:
+            self._resume(now, running, tuple(answer for answer in running.answers if answer is not None))
+
+    def timer(self, now: Instant, name: str) -> None:
+        """A pause is over."""
+        running = self._running.get(name)
+        if running is not None and running.missing == 0:
+            self._resume(now, running, ())
+
+    def submit(self, path: PathName, lun: LunId, command: Command) -> None:
+        """Send a command whose answer nobody waits for."""
+        self._next_token += 1
+        self._out.add(SubmitScsi(self._next_token, path, lun, command))
+
+    def _resume(self, now: Instant, running: _Running, answers: Answers) -> None:
+        try:
+            step = running.steps.send(answers) if running.answers else next(running.steps)
+        except StopIteration as stop:
+            del self._running[running.name]
+            running.done(now, stop.value)
+            return
+        if isinstance(step, Wait):
+            running.answers = [None]  # marks that the generator has started
+            self._out.timer(PREFIX + running.name, now + step.us)
+            return
+        running.answers = [None] * len(step.commands)
+        running.missing = len(step.commands)
+        for position, command in enumerate(step.commands):
+            self._next_token += 1
+            self._tokens[self._next_token] = (running, position)
+            self._out.add(SubmitScsi(self._next_token, step.path, step.lun, command))

@@ -1,0 +1,98 @@
+"""The steps both procedures share that make a LUN belong to one node: register, look, preempt, release.
+
+Law: SPC-4 commands and what their answers mean; UNKNOWN is resolved by reading again, never by assuming. Who deserves the
+LUN is decided by the callers (`disk`, `arbitration`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hvcluster.model.scsi import (
+    FullStatus,
+    Keys,
+    PersistentReserveIn,
+    PersistentReserveOut,
+    Reservation,
+    ReserveIn,
+    ReserveOut,
+    Status,
+)
+from hvcluster.model.vocabulary import LunId, PathName
+
+from .procedure import Answers, Paths, Steps, ask, ask_any
+
+READ_KEYS = PersistentReserveIn(ReserveIn.READ_KEYS)
+READ_RESERVATION = PersistentReserveIn(ReserveIn.READ_RESERVATION)
+READ_FULL_STATUS = PersistentReserveIn(ReserveIn.READ_FULL_STATUS)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the LUN said: the registered keys, and the holder's key or None."""
+
+    keys: tuple[int, ...]
+    holder: int | None
+
+
+def seen(keys: Answers) -> Seen | None:
+    """Read the answers to READ KEYS and READ RESERVATION; None unless both were GOOD."""
+    first, second = (answer.payload for answer in keys)
+    if isinstance(first, Keys) and isinstance(second, Reservation):
+        return Seen(first.keys, second.key)
+    return None
+
+
+def look(paths: Paths, lun: LunId) -> Steps[Seen | None]:
+    """READ KEYS and READ RESERVATION on whatever path answers."""
+    answers = yield from ask_any(paths, lun, READ_KEYS, READ_RESERVATION)
+    return seen(answers)
+
+
+def register(paths: Paths, lun: LunId, key: int) -> Steps[tuple[tuple[PathName, ...], Seen | None]]:
+    """REGISTER AND IGNORE EXISTING KEY on every path; returns the paths it is registered on, and what the last one sees."""
+    command = PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=key)
+    done: list[PathName] = []
+    last: Seen | None = None
+    for path in paths():
+        answers = yield from ask(path, lun, command, READ_KEYS, READ_RESERVATION)
+        if answers[0].status is Status.GOOD:
+            done.append(path)
+            last = seen(answers[1:])
+    return tuple(done), last
+
+
+def reserve(path: PathName, lun: LunId, key: int) -> Steps[Status]:
+    """RESERVE type 5."""
+    answers = yield from ask(path, lun, PersistentReserveOut(ReserveOut.RESERVE, key=key))
+    return answers[0].status
+
+
+def preempt(path: PathName, lun: LunId, key: int, victim: int) -> Steps[Status]:
+    """PREEMPT naming the victim's key: a compare-and-swap, for a key that is gone answers RESERVATION CONFLICT."""
+    answers = yield from ask(path, lun, PersistentReserveOut(ReserveOut.PREEMPT, key=key, service_key=victim))
+    return answers[0].status
+
+
+def full_status(path: PathName, lun: LunId) -> Steps[FullStatus | None]:
+    """READ FULL STATUS; None unless GOOD."""
+    answers = yield from ask(path, lun, READ_FULL_STATUS)
+    payload = answers[0].payload
+    return payload if isinstance(payload, FullStatus) else None
+
+
+def release(paths: Paths, lun: LunId, key: int) -> Steps[None]:
+    """RELEASE and unregister on every path; whatever does not answer is left for the next owner to preempt."""
+    for path in paths():
+        yield from ask(
+            path,
+            lun,
+            PersistentReserveOut(ReserveOut.RELEASE, key=key),
+            PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=0),
+        )
+
+
+def unregister(paths: Paths, lun: LunId) -> Steps[None]:
+    """Take our registration back on every path."""
+    for path in paths():
+        yield from ask(path, lun, PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=0))

@@ -1,0 +1,360 @@
+"""The disk witness: a voter without a CPU. Whoever holds it casts its vote and keeps its copy of the log.
+
+Law: the life of our hold on the witness: arbitrate, read, vote, write, defend, release. What a vote is worth is decided in
+`raft`, how the LUN is won in `arbitration`, how its bytes lie in `witness_image`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from hvcluster.model.facts import FactKind
+from hvcluster.model.properties import MAX_CLOCK_DRIFT, Timing
+from hvcluster.model.scsi import Status
+from hvcluster.model.vocabulary import Generation, Instant, LunId, ReservationKey
+
+from . import arbitration
+from .arbitration import Content, Held
+from .heartbeats import NEVER
+from .outbox import Outbox
+from .procedure import Paths, Procedures, Steps
+from .raft.election import Election
+from .raft.replication import MAX_ENTRIES, Replication
+from .raft.state import RaftState
+from .reservation import release
+from .witness_image import blocks_of, encode_record, new_image
+
+TIMER = "witness"
+KEYS_A_TERM = 256  # each hold has a key of its own, so that what an older one left stuck on a path is refused
+
+
+class Hold(Enum):
+    """How this node stands to the witness."""
+
+    NONE = "not held"
+    ARBITRATING = "trying to hold it"
+    HELD = "held and read"
+    RELEASING = "giving it back"
+
+
+class Witness:
+    """One node's side of the disk witness on one LUN."""
+
+    __slots__ = (
+        "_candidate",
+        "_content",
+        "_cursor",
+        "_election",
+        "_holds",
+        "_key",
+        "_lun",
+        "_on_progress",
+        "_out",
+        "_paths",
+        "_procedures",
+        "_replication",
+        "_state",
+        "_timing",
+        "_written_term",
+        "defended_at",
+        "hold",
+    )
+
+    def __init__(
+        self,
+        lun: LunId,
+        state: RaftState,
+        replication: Replication,
+        election: Election,
+        procedures: Procedures,
+        paths: Paths,
+        timing: Timing,
+        out: Outbox,
+        on_progress: Callable[[Instant], None],
+    ) -> None:
+        self._lun = lun
+        self._state = state
+        self._replication = replication
+        self._election = election
+        self._procedures = procedures
+        self._paths = paths
+        self._timing = timing
+        self._out = out
+        self._on_progress = on_progress
+        self.hold = Hold.NONE
+        self.defended_at = NEVER
+        self._candidate = False
+        self._key: ReservationKey | None = None
+        self._content: Content | None = None
+        self._written_term = 0
+        self._cursor = 0
+        self._holds = 0
+
+    @property
+    def arbitrating(self) -> bool:
+        """A candidate of this node waits for the witness."""
+        return self._candidate and self.hold is Hold.ARBITRATING
+
+    def lease_until(self) -> Instant:
+        """Until when nobody can have preempted us: a challenger waits at least that long after our last proof."""
+        return Instant(self.defended_at + int(self._timing.challenge * (1 - 2 * MAX_CLOCK_DRIFT)))
+
+    def usable(self, now: Instant) -> bool:
+        """As leader: held, proven recently, and holding our log up to the commit index."""
+        return (
+            self.hold is Hold.HELD
+            and self._written_term == self._state.term
+            and now < self.lease_until()
+            and self._replication.witness_match >= self._state.commit
+        )
+
+    # arbitration
+
+    def arbitrate(self, now: Instant) -> None:
+        """A candidate needs the witness's vote."""
+        if self.hold is Hold.HELD and not self._procedures.active("witness-defend"):
+            self._candidate = True
+            self.hold = Hold.ARBITRATING
+            assert self._key is not None
+            self._procedures.start(now, "witness-hold", self._prove(self._key), self._held)
+        elif self.hold is Hold.NONE:
+            self._candidate = True
+            self._begin(now)
+        else:
+            self._election.witness_answered(now, False)
+
+    def lead(self, now: Instant) -> None:
+        """We lead: the witness should be ours."""
+        self._written_term = 0
+        if self.hold is Hold.HELD:
+            self.replicate(now)
+        elif self.hold is Hold.NONE:
+            self._begin(now)
+
+    def _begin(self, now: Instant) -> None:
+        self.hold = Hold.ARBITRATING
+        self._holds = (self._holds + 1) % KEYS_A_TERM
+        generation = (self._state.term + 1) * KEYS_A_TERM + self._holds
+        self._key = ReservationKey(Generation(generation % 2**32), self._state.me)
+        self._procedures.start(now, "witness-hold", self._hold_and_read(self._key), self._held)
+
+    def _hold_and_read(self, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:
+        result = yield from arbitration.hold(self._out, self._paths, self._lun, key, self._timing.challenge)
+        if result is not Held.YES:
+            return result, NEVER, None
+        asked = self._out.now
+        content = yield from arbitration.read(self._paths, self._lun)
+        return (Held.YES if content is not None else Held.NO_PATH), asked, content
+
+    def _prove(self, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:
+        result, asked = yield from arbitration.defend(self._out, self._paths, self._lun, key)
+        return result, asked, self._content
+
+    def _held(self, now: Instant, outcome: tuple[Held, Instant, Content | None]) -> None:
+        held, asked, content = outcome
+        candidate, self._candidate = self._candidate, False
+        if held is not Held.YES or content is None:
+            self.hold = Hold.NONE
+            self._content = None
+            reason = "another node holds it and defended it" if held is Held.NO else held.value
+            self._out.fact(FactKind.WITNESS_REFUSED, reason, lun=self._lun)
+            self._out.timer(TIMER, now + self._timing.challenge)
+            if candidate:
+                self._election.witness_answered(now, False)
+            return
+        fresh = self._content is not content
+        self._content = content
+        self.hold = Hold.HELD
+        self.defended_at = asked
+        self._out.timer(TIMER, now + self._timing.arbitration)
+        if fresh:
+            self._written_term = 0
+            reason = "the reservation is ours; its database has been read"
+            self._out.fact(FactKind.WITNESS_HELD, reason, lun=self._lun, term=content.header.term)
+        self._adopt(content)
+        if candidate:
+            self._election.witness_answered(now, True)
+        elif self._state.leads:
+            self.replicate(now)
+        else:
+            self.release(now)
+
+    def _adopt(self, content: Content) -> None:
+        """Take over the witness's term, and its log where that is newer than ours (it then holds all that was committed)."""
+        state = self._state
+        state.see_term(content.header.term, "the witness is in it")
+        if state.leads or content.snapshot is None:
+            return
+        last = content.entries[-1] if content.entries else content.snapshot
+        if (last.term, last.index) <= (state.log.last_term, state.log.last_index):
+            return
+        if content.snapshot.index > state.commit and not self._replication.install_database(content.snapshot.database):
+            return
+        reason = f"the witness has entries up to {last.term}:{last.index}, ours end at {state.log.last_term}:{state.log.last_index}"
+        self._out.fact(FactKind.SNAPSHOT_INSTALLED, reason, index=last.index, term=last.term)
+        if content.snapshot.index > state.commit:
+            state.log.replace(content.snapshot, content.entries)
+            state.commit = content.snapshot.index
+        else:
+            self._append_newer(content)
+
+    def _append_newer(self, content: Content) -> None:
+        log = self._state.log
+        for at, entry in enumerate(content.entries):
+            if entry.index <= self._state.commit or log.term_at(entry.index) == entry.term:
+                continue
+            if entry.index <= log.last_index:
+                log.truncate_from(entry.index)
+            log.append(content.entries[at:])
+            return
+
+    # voting and writing
+
+    def cast(self, now: Instant, term: int) -> None:
+        """Write our vote of `term`; it counts when the array has it."""
+        content = self._content
+        if self.hold is not Hold.HELD or content is None or self._procedures.active("witness-write"):
+            return
+        header = content.header
+        if header.term > term or (header.term == term and header.vote != self._state.me):
+            return
+        voted = header.voted(term, self._state.me)
+        steps = arbitration.write(self._paths, self._lun, 0, voted.encode())
+
+        def done(at: Instant, status: Status) -> None:
+            if status is Status.GOOD:
+                self._content = Content(voted, content.snapshot, content.entries, content.next_lba)
+                self._election.witness_voted(at, term)
+            else:
+                self._write_failed(at, status)
+
+        self._procedures.start(now, "witness-write", steps, done)
+
+    def replicate(self, now: Instant) -> None:
+        """As leader: bring the witness up to date with our log, one write at a time."""
+        state, content = self._state, self._content
+        if not state.leads or self.hold is not Hold.HELD or content is None or self._procedures.active("witness-write"):
+            return
+        if content.header.term > state.term:
+            return
+        if self._written_term != state.term:
+            self._write_image(now, content)
+            return
+        first = self._replication.witness_match + 1
+        if first > state.log.last_index:
+            return
+        if first <= state.log.snapshot_index:
+            self._write_image(now, content)
+            return
+        entries = state.log.entries_from(first, MAX_ENTRIES)
+        data = b"".join(encode_record(content.header.epoch, entry) for entry in entries)
+        if self._cursor + blocks_of(len(data)) > content.header.end:
+            self._write_image(now, content)
+            return
+        lba, term, last = self._cursor, state.term, entries[-1].index
+        steps = arbitration.write(self._paths, self._lun, lba, data)
+
+        def done(at: Instant, status: Status) -> None:
+            self._written(at, status, term, last, lba + blocks_of(len(data)))
+
+        self._procedures.start(now, "witness-write", steps, done)
+
+    def _write_image(self, now: Instant, content: Content) -> None:
+        """Write our whole log beside the old image, then let the header point to it."""
+        state = self._state
+        snapshot = state.log.snapshot
+        assert snapshot is not None, "a leader has a snapshot: its cluster was created with one"
+        entries = state.log.entries_from(state.log.snapshot_index + 1, state.log.length)
+        image = new_image(content.header, snapshot, entries)
+        if image is None:
+            return
+        header = image.header
+        if header.term < state.term:
+            header = header.voted(state.term, state.me)
+        term, last = state.term, state.log.last_index
+
+        def steps() -> Steps[Status]:
+            status = yield from arbitration.write(self._paths, self._lun, image.lba, image.data)
+            if status is Status.GOOD:
+                status = yield from arbitration.write(self._paths, self._lun, 0, header.encode())
+            return status
+
+        def done(at: Instant, status: Status) -> None:
+            if status is Status.GOOD:
+                self._content = Content(header, None, (), 0)
+                self._written_term = term
+            self._written(at, status, term, last, image.lba + blocks_of(len(image.data)))
+
+        self._procedures.start(now, "witness-write", steps(), done)
+
+    def _written(self, now: Instant, status: Status, term: int, last: int, cursor: int) -> None:
+        if status is not Status.GOOD:
+            self._write_failed(now, status)
+            return
+        self._cursor = cursor
+        if self._state.leads and self._state.term == term:
+            self._replication.witness_match = last
+            self._on_progress(now)
+        self.replicate(now)
+
+    def _write_failed(self, now: Instant, status: Status) -> None:
+        if status is Status.RESERVATION_CONFLICT:
+            self._lost(now, "a write to the witness met RESERVATION CONFLICT")
+        else:
+            self._procedures.cancel("witness-defend")
+            self._forget()  # what arrived is not known: hold it anew, under a new key, and read
+            if self._state.leads:
+                self._begin(now)
+
+    # keeping and giving back
+
+    def timer(self, now: Instant) -> None:
+        """Time to defend what we hold, or to try again as leader."""
+        if self.hold is Hold.HELD and self._key is not None:
+            if not self._procedures.active("witness-defend"):
+                steps = arbitration.defend(self._out, self._paths, self._lun, self._key)
+                self._procedures.start(now, "witness-defend", steps, self._defended)
+            self._out.timer(TIMER, now + self._timing.arbitration)
+        elif self.hold is Hold.NONE and self._state.leads:
+            self._begin(now)
+
+    def _defended(self, now: Instant, outcome: tuple[Held, Instant]) -> None:
+        held, asked = outcome
+        if held is Held.NO:
+            self._lost(now, "another node holds the reservation")
+        elif held is Held.YES and self.hold is Hold.HELD:
+            self.defended_at = asked
+            self.replicate(now)
+
+    def _lost(self, now: Instant, reason: str) -> None:
+        if self.hold is not Hold.HELD:
+            return
+        self._procedures.cancel("witness-write")
+        self._procedures.cancel("witness-defend")
+        self._out.fact(FactKind.WITNESS_LOST, reason, lun=self._lun)
+        self._forget()
+        self._out.timer(TIMER, now + self._timing.challenge)
+
+    def _forget(self) -> None:
+        self.hold = Hold.NONE
+        self._content = None
+        self._written_term = 0
+        self._replication.witness_match = 0
+        self.defended_at = NEVER
+
+    def release(self, now: Instant) -> None:
+        """We neither lead nor stand: let the leader have it without a challenge."""
+        if self.hold is not Hold.HELD or self._key is None:
+            return
+        for name in ("witness-write", "witness-defend"):
+            self._procedures.cancel(name)
+        self._forget()
+        self.hold = Hold.RELEASING
+        steps = release(self._paths, self._lun, self._key.encode())
+        self._procedures.start(now, "witness-release", steps, self._released)
+
+    def _released(self, now: Instant, _: None) -> None:
+        self.hold = Hold.NONE
+        if self._state.leads:
+            self._begin(now)
