@@ -1,0 +1,234 @@
+"""The replicated cluster database: nodes and groups, changed only by committed commands.
+
+Law: pure state machine. Equal logs give equal databases on every node; a command whose guard does not hold changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hvcluster.model.codec import dump, load
+from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
+from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, NodeId, StoreId
+from hvcluster.model.votes import Configuration, Voter
+
+from .commands import (
+    AssignGroup,
+    BeginMove,
+    Command,
+    Configure,
+    DefineGroup,
+    FormCluster,
+    NodeDown,
+    NodeUp,
+    Noop,
+    PauseNode,
+    RemoveGroup,
+    ReportGroup,
+    SetDesired,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One node of the cluster. `up`: a member under `incarnation`."""
+
+    id: NodeId
+    name: str
+    weight: int
+    store: StoreId
+    incarnation: Incarnation
+    up: bool
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One role. `waiting`: after the cluster formed, it waits a while for its last owner."""
+
+    definition: GroupDefinition
+    owner: NodeId
+    generation: Generation
+    state: GroupState
+    desired: bool
+    moving_to: NodeId
+    waiting: bool
+    cause: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def runs(self) -> bool:
+        """Whether its owner is to have it online, or is on its way there."""
+        return self.state in (GroupState.ONLINE, GroupState.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The whole database as a value, for snapshots."""
+
+    members: tuple[Member, ...]
+    groups: tuple[Group, ...]
+    witness: bool
+    dynamic_witness: bool
+
+
+class Database:
+    """Nodes and groups by id and name; iterate `members` and `groups`, which are sorted."""
+
+    __slots__ = ("_dynamic_witness", "_witness", "groups", "members", "version")
+
+    def __init__(self, image: Image) -> None:
+        self.members: dict[NodeId, Member] = {m.id: m for m in sorted(image.members, key=lambda m: m.id)}
+        self.groups: dict[str, Group] = {g.name: g for g in sorted(image.groups, key=lambda g: g.name)}
+        self._witness = image.witness
+        self._dynamic_witness = image.dynamic_witness
+        self.version = 0  # rises with every change, so that readers can tell whether to look again
+
+    @staticmethod
+    def created(definition: ClusterDefinition) -> Database:
+        """A new cluster: nobody is up; groups are dealt out to their first preferred owner, or in turn."""
+        members = tuple(
+            Member(n.id, n.name, n.weight, first_store(definition.id, n.id), Incarnation(0), False, False)
+            for n in definition.nodes
+        )
+        groups: list[Group] = []
+        for position, group in enumerate(definition.groups):
+            able = group.possible or tuple(n.id for n in definition.nodes)
+            owner = group.owner or (group.preferred[0] if group.preferred else able[position % len(able)])
+            reason = "first owner when the cluster was created"
+            groups.append(
+                Group(group, owner, Generation(0), GroupState.OFFLINE, True, NOBODY, True, "created", reason)
+            )
+        dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
+        return Database(Image(members, tuple(groups), definition.witness_lun is not None, dynamic))
+
+    def first_configuration(self) -> Configuration:
+        """All nodes with weight vote; the witness does when that makes the votes odd (always, where votes are static)."""
+        voters = tuple(Voter(m.id, m.store) for m in self.members.values() if m.weight)
+        return Configuration(voters, self._witness and (len(voters) % 2 == 0 or not self._dynamic_witness))
+
+    def encode(self) -> bytes:
+        """Canonical bytes of all of it."""
+        image = Image(
+            tuple(self.members.values()), tuple(self.groups.values()), self._witness, self._dynamic_witness
+        )
+        return dump(image)
+
+    @staticmethod
+    def decode(data: bytes) -> Database:
+        """Read what encode wrote. Raises codec.Malformed."""
+        return Database(load(Image, data))
+
+    def is_member(self, node: NodeId, incarnation: Incarnation) -> bool:
+        """Whether a node is up under this very incarnation."""
+        member = self.members.get(node)
+        return member is not None and member.up and member.incarnation == incarnation
+
+    def owned_by(self, node: NodeId) -> list[Group]:
+        return [group for group in self.groups.values() if group.owner == node]
+
+    def apply(self, command: Command) -> bool:
+        """Apply one committed command. False when its guard did not hold, or when it concerns only votes."""
+        match command:
+            case Noop() | Configure():
+                return False
+            case FormCluster():
+                changed = self._form(command)
+            case NodeUp():
+                changed = self._up(command)
+            case NodeDown():
+                changed = self._down(command)
+            case PauseNode(node, paused):
+                member = self.members.get(node)
+                changed = member is not None and member.paused != paused
+                if member is not None and changed:
+                    self.members[node] = replace(member, paused=paused)
+            case DefineGroup():
+                changed = self._define(command.definition)
+            case RemoveGroup(name):
+                group = self.groups.get(name)
+                changed = group is not None and not group.runs
+                if changed:
+                    del self.groups[name]
+            case AssignGroup() | BeginMove() | ReportGroup() | SetDesired():
+                changed = self._change_group(command)
+        if changed:
+            self.version += 1
+        return changed
+
+    def _form(self, command: FormCluster) -> bool:
+        for member in tuple(self.members.values()):
+            self.members[member.id] = replace(member, up=False)
+        for group in tuple(self.groups.values()):
+            if group.runs or group.state is GroupState.OFFLINE:
+                self.groups[group.name] = replace(
+                    group, state=GroupState.OFFLINE, moving_to=NOBODY, waiting=True, cause="form", reason=command.reason
+                )
+        return True
+
+    def _up(self, command: NodeUp) -> bool:
+        member = self.members.get(command.node)
+        if member is None or (member.up and member.incarnation >= command.incarnation):
+            return False
+        self.members[member.id] = replace(member, up=True, incarnation=command.incarnation, store=command.store)
+        return True
+
+    def _down(self, command: NodeDown) -> bool:
+        member = self.members.get(command.node)
+        if member is None or not member.up or member.incarnation != command.incarnation:
+            return False
+        self.members[member.id] = replace(member, up=False)
+        for group in self.owned_by(member.id):
+            if group.runs:
+                self.groups[group.name] = replace(
+                    group, state=GroupState.OFFLINE, moving_to=NOBODY, cause="node", reason=command.reason
+                )
+        return True
+
+    def _define(self, definition: GroupDefinition) -> bool:
+        taken = any(g.name == definition.name or g.definition.lun == definition.lun for g in self.groups.values())
+        if taken:
+            return False
+        group = Group(
+            definition, NOBODY, Generation(0), GroupState.OFFLINE, True, NOBODY, False, "created", "defined by an operator"
+        )
+        self.groups = dict(sorted({**self.groups, group.name: group}.items()))
+        return True
+
+    def _change_group(self, command: AssignGroup | BeginMove | ReportGroup | SetDesired) -> bool:
+        group = self.groups.get(command.group)
+        if group is None:
+            return False
+        match command:
+            case SetDesired(_, online):
+                if group.desired == online:
+                    return False
+                changed = replace(group, desired=online)
+            case AssignGroup(_, seen, owner, cause, _, rule, _):
+                member = self.members.get(owner)
+                if group.generation != seen or member is None or not member.up:
+                    return False
+                changed = replace(
+                    group,
+                    owner=owner,
+                    generation=Generation(seen + 1),
+                    state=GroupState.PENDING,
+                    moving_to=NOBODY,
+                    waiting=False,
+                    cause=cause,
+                    reason=rule,
+                )
+            case BeginMove(_, seen, target, cause):
+                if group.generation != seen or not group.runs or target == group.owner:
+                    return False
+                changed = replace(group, moving_to=target, cause=cause)
+            case ReportGroup(_, seen, state, cause, reason):
+                if group.generation != seen or group.state == state:
+                    return False
+                changed = replace(group, state=state, cause=cause or group.cause, reason=reason or group.reason)
+        self.groups[group.name] = changed
+        return True
