@@ -225,7 +225,10 @@ Payload: TypeAlias = bytes | Capacity | Keys | Reservation | FullStatus | Capabi
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an initiator gets back for one command. `payload` is None unless status is GOOD and the command returns data."""
+    """What an initiator gets back for one command.
+
+    `payload` is None unless status is GOOD and the command returns data.
+    """
 
     status: Status
     sense: Sense | None = None
