@@ -1,0 +1,307 @@
+"""The VMs of one node: runs guest cores on the event loop, with real timers, the node's paths and a socket for each.
+
+Law: performs what guests ask for, in order, and decides nothing. Every `start` is answered by exactly one `on_stopped`,
+and by one `on_started` before it if the VM came online. Both may be called from within any method here, so they must do
+no more than put an event into the node's inbox. All methods belong to the thread of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
+
+from hvcluster.model.scsi import Command, Result
+from hvcluster.model.vocabulary import US_PER_S, Generation, Instant, LunId, NodeId, PathName
+from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
+from hvcluster.node.core.events import PathChanged, ScsiAnswered, TimerFired
+from hvcluster.node.core.guest import Guest
+from hvcluster.node.core.guest_io import (
+    Acknowledge,
+    Append,
+    Boot,
+    Fetch,
+    Fetched,
+    GuestEffect,
+    GuestEvent,
+    Online,
+    PowerOff,
+    Refuse,
+    ShutDown,
+    Stopped,
+)
+
+from .http import Answer, GuestService
+
+MAX_VMS: Final = 256
+"""VMs of one node at a time: there are no more LUNs than that."""
+
+
+class Submit(Protocol):
+    """Sends one SCSI command down a path and calls `answer` exactly once, with UNKNOWN when no answer came."""
+
+    def __call__(self, path: PathName, lun: LunId, command: Command, answer: Callable[[Result], None], /) -> None: ...
+
+
+class OnStarted(Protocol):
+    """The VM is online and serves at `address` (host:port)."""
+
+    def __call__(self, group: str, generation: Generation, address: str, /) -> None: ...
+
+
+class OnStopped(Protocol):
+    """The VM is off; `cause` as in VmStopped."""
+
+    def __call__(self, group: str, generation: Generation, cause: str, reason: str, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where VMs run: the node, the address their services listen at, and the host name told to clients."""
+
+    node: NodeId
+    node_name: str
+    bind_host: str = "127.0.0.1"
+    advertise_host: str = ""  # empty: bind_host
+
+
+def now_us() -> Instant:
+    """The monotonic clock in microseconds."""
+    return Instant(time.monotonic_ns() // 1000)
+
+
+class VmHost:
+    """All VMs of one node, one life of a VM under each (group, generation)."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        submit: Submit,
+        on_started: OnStarted,
+        on_stopped: OnStopped,
+        disk_timeout_us: int,
+        paths: tuple[PathName, ...] = (),
+    ) -> None:
+        """`paths` are those up now; `path_changed` tells the rest."""
+        self._placement = placement
+        self._submit = submit
+        self._on_started = on_started
+        self._on_stopped = on_stopped
+        self._disk_timeout_us = disk_timeout_us
+        self._paths = set(paths)
+        self._machines: dict[tuple[str, Generation], _Machine] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(
+        self,
+        group: str,
+        generation: Generation,
+        lun: LunId,
+        boot_delay_us: int,
+        format_blank: bool | None = None,
+    ) -> None:
+        """Power a VM on. `format_blank` as in Guest. The same group and generation must not have run here before."""
+        key = (group, generation)
+        assert key not in self._machines, f"{group} of generation {generation} runs already"
+        if len(self._machines) >= MAX_VMS:
+            self._on_stopped(group, generation, "crashed", f"this node runs {MAX_VMS} VMs already")
+            return
+        guest = Guest(
+            group,
+            lun,
+            generation,
+            self._placement.node,
+            boot_delay_us,
+            self._disk_timeout_us,
+            tuple(sorted(self._paths)),
+            format_blank,
+        )
+        machine = _Machine(self, group, guest, self._placement)
+        self._machines[key] = machine
+        machine.feed(Boot())
+
+    def stop(self, group: str, generation: Generation, polite: bool, reason: str) -> None:
+        """Turn a VM off; `polite` lets it finish its writes first. Nothing happens if it is off already."""
+        machine = self._machines.get((group, generation))
+        if machine is not None:
+            machine.feed(ShutDown(reason) if polite else PowerOff(reason))
+
+    def kill_all(self, reason: str) -> None:
+        """Turn every VM off before returning; each calls on_stopped with cause terminated."""
+        for key in sorted(self._machines):
+            self.stop(*key, polite=False, reason=reason)
+
+    def path_changed(self, path: PathName, up: bool) -> None:
+        """A path to the array logged in or was lost."""
+        if up:
+            self._paths.add(path)
+        else:
+            self._paths.discard(path)
+        for key in sorted(self._machines):
+            machine = self._machines.get(key)
+            if machine is not None:
+                machine.feed(PathChanged(path, up))
+
+    def address(self, group: str, generation: Generation) -> str | None:
+        """Where a VM serves (host:port), or None while it does not."""
+        machine = self._machines.get((group, generation))
+        return machine.address if machine is not None else None
+
+    def running(self) -> tuple[tuple[str, Generation], ...]:
+        """The VMs that are not off, sorted."""
+        return tuple(sorted(self._machines))
+
+    async def close(self, reason: str = "the node's VM host ends") -> None:
+        """Turn every VM off and wait until the last connection is gone."""
+        self.kill_all(reason)
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    # -- for machines --------------------------------------------------------------------------------------
+
+    def submit(self, path: PathName, lun: LunId, command: Command, answer: Callable[[Result], None]) -> None:
+        """Pass a guest's command on."""
+        self._submit(path, lun, command, answer)
+
+    def came_online(self, group: str, generation: Generation, address: str) -> None:
+        """A machine serves."""
+        self._on_started(group, generation, address)
+
+    def went_off(self, group: str, generation: Generation, cause: str, reason: str) -> None:
+        """A machine is off for good."""
+        del self._machines[(group, generation)]
+        self._on_stopped(group, generation, cause, reason)
+
+    def keep(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Run a task of a machine; `close` waits for it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Machine:
+    """One guest with its timers, its socket and those who wait for its answers."""
+
+    def __init__(self, host: VmHost, group: str, guest: Guest, placement: Placement) -> None:
+        self._host = host
+        self._group = group
+        self._guest = guest
+        self._placement = placement
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[GuestEvent] = deque()
+        self._draining = False
+        self._off = False
+        self._failure: str | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._next_ticket = 1
+        self._service = GuestService(self._describe, self._append, self._fetch)
+        self.address: str | None = None
+
+    def feed(self, event: GuestEvent) -> None:
+        """Take in an event. One that arises while effects are performed waits for its turn."""
+        self._inbox.append(event)
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._inbox:
+                for effect in self._guest.handle(now_us(), self._inbox.popleft()):
+                    self._perform(effect)
+        finally:
+            self._draining = False
+
+    def _perform(self, effect: GuestEffect) -> None:
+        match effect:
+            case SubmitScsi(token, path, lun, command):
+                self._host.submit(path, lun, command, lambda result: self._answered(token, result))
+            case Acknowledge() | Fetched() | Refuse():
+                self._answer(effect)
+            case SetTimer(name, at):
+                self._cancel(name)
+                delay_s = max(0, at - now_us()) / US_PER_S
+                self._timers[name] = self._loop.call_later(delay_s, self._fired, name)
+            case CancelTimer(name):
+                self._cancel(name)
+            case Online():
+                self._online()
+            case Stopped(cause, reason):
+                self._stopped(cause, reason)
+            case _:
+                assert_never(effect)
+
+    def _answered(self, token: int, result: Result) -> None:
+        if not self._off:
+            self.feed(ScsiAnswered(token, result))
+
+    def _fired(self, name: str) -> None:
+        del self._timers[name]
+        self.feed(TimerFired(name))
+
+    def _cancel(self, name: str) -> None:
+        handle = self._timers.pop(name, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _online(self) -> None:
+        try:
+            port = self._service.bind(self._placement.bind_host)
+        except OSError as error:
+            self._failure = f"the guest's service cannot listen at {self._placement.bind_host}: {error.strerror}"
+            self._inbox.append(PowerOff(self._failure))
+            return
+        host = self._placement.advertise_host or self._placement.bind_host
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._host.keep(self._service.serve(), f"{self._group}: guest service")
+        self._host.came_online(self._group, self._guest.generation, self.address)
+
+    def _stopped(self, cause: str, reason: str) -> None:
+        self._off = True
+        self.address = None
+        for name in list(self._timers):
+            self._cancel(name)
+        self._service.close()
+        if cause == "terminated":
+            self._service.abort()
+        else:
+            self._host.keep(self._service.drain(), f"{self._group}: last answers")
+        if self._failure is not None:
+            cause = "crashed"
+        self._host.went_off(self._group, self._guest.generation, cause, reason)
+
+    # -- for the service -----------------------------------------------------------------------------------
+
+    def _describe(self) -> dict[str, int | str]:
+        return {
+            "vm": self._group,
+            "node": self._placement.node,
+            "node_name": self._placement.node_name,
+            "generation": self._guest.generation,
+            "sequence": self._guest.sequence,
+            "boots": self._guest.boots,
+        }
+
+    def _append(self, payload: bytes) -> asyncio.Future[Answer]:
+        ticket, answer = self._ask()
+        self.feed(Append(ticket, payload))
+        return answer
+
+    def _fetch(self, first: int, limit: int) -> asyncio.Future[Answer]:
+        ticket, answer = self._ask()
+        self.feed(Fetch(ticket, first, limit))
+        return answer
+
+    def _ask(self) -> tuple[int, asyncio.Future[Answer]]:
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._asked[ticket] = answer
+        return ticket, answer
+
+    def _answer(self, answer: Answer) -> None:
+        future = self._asked.pop(answer.ticket)
+        if not future.done():
+            future.set_result(answer)
