@@ -32,6 +32,7 @@ class Properties:
     dynamic_witness: bool = True
     lower_quorum_priority_node_id: int = 0
     disk_arb_interval_ms: int = 3000
+    looks_alive_poll_interval_ms: int = 5000
     cluster_group_wait_delay_ms: int = 120_000
     failover_threshold: int = -1
     failover_period_ms: int = 6 * 3_600_000
@@ -51,6 +52,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "regroup_delay_ms": (0, 60_000),
     "lower_quorum_priority_node_id": (0, 64),
     "disk_arb_interval_ms": (1000, 60_000),
+    "looks_alive_poll_interval_ms": (1000, 600_000),
     "cluster_group_wait_delay_ms": (0, 3_600_000),
     "failover_threshold": (-1, 1000),
     "failover_period_ms": (1, 1193 * 3_600_000),
@@ -115,6 +117,7 @@ class Timing:
     regroup: int
     arbitration: int  # DiskArbInterval
     challenge: int  # 2 x DiskArbInterval + 1 s
+    looks_alive: int
     group_wait: int
     failover_period: int
     retry: int
@@ -142,6 +145,7 @@ class Timing:
             regroup=us(p.regroup_delay_ms) if p.regroup_delay_ms else 0,
             arbitration=us(p.disk_arb_interval_ms),
             challenge=us(2 * p.disk_arb_interval_ms + 1000),
+            looks_alive=us(p.looks_alive_poll_interval_ms),
             group_wait=us(p.cluster_group_wait_delay_ms) if p.cluster_group_wait_delay_ms else 0,
             failover_period=us(p.failover_period_ms),
             retry=us(p.retry_period_on_failure_ms),

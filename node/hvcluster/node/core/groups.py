@@ -1,0 +1,292 @@
+"""The owner's side of groups: what the committed database says this node runs, and the run that makes it so.
+
+Law: one run per group and generation, started because the database says "you, generation n" and for no other reason; a
+generation is never run twice. Placement and everything else about other nodes is the leader's business (`planner`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from hvcluster.model.facts import FactKind
+from hvcluster.model.properties import Timing
+from hvcluster.model.scsi import Reservation
+from hvcluster.model.vocabulary import NOBODY, US_PER_MS, Generation, GroupState, Incarnation, Instant, NodeId, ReservationKey
+
+from .database import Database, Group
+from .disk import DiskOutcome, bring_online
+from .effects import Announce, StartVm, StopVm
+from .messages import GroupReport
+from .outbox import Outbox
+from .procedure import Paths, Procedures, ask_any
+from .reservation import READ_RESERVATION, release, unregister
+
+ALIVE_TIMER = "alive"
+RETRY_TIMER = "disk-retry"
+
+
+class Phase(Enum):
+    """Where a run is."""
+
+    WAITING = "for one of the starts that are allowed at a time, or for a path"
+    ARBITRATING = "its disk is being brought online"
+    BOOTING = "its VM boots"
+    RUNNING = "its VM is online"
+    STOPPING = "its VM is being stopped"
+    RELEASING = "its disk is being released"
+
+
+class Run:
+    """One generation of one group on this node."""
+
+    __slots__ = ("boot_delay_us", "generation", "group", "key", "lun", "phase", "planned")
+
+    def __init__(self, group: Group, me: NodeId, boot_delay_us: int) -> None:
+        self.group = group.name
+        self.generation = group.generation
+        self.lun = group.definition.lun
+        self.key = ReservationKey(group.generation, me)
+        self.boot_delay_us = boot_delay_us
+        self.phase = Phase.WAITING
+        self.planned = False  # it ends because a move or an operator wants it offline
+
+
+class Groups:
+    """All runs of this node, and the reports the leader has not taken in yet."""
+
+    __slots__ = (
+        "_database",
+        "_incarnation",
+        "_initiator",
+        "_me",
+        "_out",
+        "_paths",
+        "_procedures",
+        "_ran",
+        "_starts",
+        "_time_scale",
+        "_timing",
+        "reports",
+        "runs",
+    )
+
+    def __init__(
+        self,
+        me: NodeId,
+        incarnation: Incarnation,
+        initiator: str,
+        database: Callable[[], Database],
+        procedures: Procedures,
+        paths: Paths,
+        timing: Timing,
+        time_scale: float,
+        starts: int,
+        out: Outbox,
+    ) -> None:
+        self._me = me
+        self._incarnation = incarnation
+        self._initiator = initiator
+        self._database = database
+        self._procedures = procedures
+        self._paths = paths
+        self._timing = timing
+        self._time_scale = time_scale
+        self._starts = starts
+        self._out = out
+        self.runs: dict[str, Run] = {}
+        self.reports: dict[str, GroupReport] = {}
+        self._ran: dict[str, Generation] = {}
+
+    # what the database says
+
+    def reconcile(self, now: Instant) -> None:
+        """Compare runs with the database; end what is no longer ours, start what newly is."""
+        database = self._database()
+        member = database.is_member(self._me, self._incarnation)
+        for run in tuple(self.runs.values()):
+            group = database.groups.get(run.group)
+            ours = member and group is not None and group.owner == self._me and group.generation == run.generation
+            if group is None or not ours:
+                self._supersede(now, run, group)
+            elif (group.moving_to != NOBODY or not group.desired) and not run.planned:
+                self._take_offline(now, run, "an operator moves it" if group.moving_to else "it is to be offline")
+        if member:
+            for group in database.groups.values():
+                if group.owner == self._me and group.state is GroupState.PENDING and group.name not in self.runs:
+                    self._consider(now, group)
+        for name, report in tuple(self.reports.items()):
+            group = database.groups.get(name)
+            if group is None or group.generation != report.generation or group.state.name == report.outcome:
+                del self.reports[name]
+
+    def _consider(self, now: Instant, group: Group) -> None:
+        if self._ran.get(group.name, 0) >= group.generation:
+            return
+        self._ran[group.name] = group.generation
+        if group.moving_to != NOBODY or not group.desired:
+            self._report(group.name, group.generation, "OFFLINE", "", "it was not yet online")
+            return
+        delay = int(group.definition.boot_delay_ms * self._time_scale * US_PER_MS)
+        run = Run(group, self._me, delay)
+        self.runs[group.name] = run
+        self._begin(now, run)
+
+    def _begin(self, now: Instant, run: Run) -> None:
+        busy = sum(1 for other in self.runs.values() if other.phase in (Phase.ARBITRATING, Phase.BOOTING))
+        if busy >= self._starts or not self._paths() or self._procedures.active(f"clean:{run.group}"):
+            self._out.timer(RETRY_TIMER, now + self._timing.delay)
+            return
+        run.phase = Phase.ARBITRATING
+        reason = f"the database says node {self._me}, generation {run.generation}"
+        self._out.fact(
+            FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation
+        )
+        steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
+        self._procedures.start(now, f"disk:{run.group}", steps, lambda at, outcome: self._disk_done(at, run, outcome))
+
+    def retry(self, now: Instant) -> None:
+        """Start what waits, as far as it may."""
+        for run in tuple(self.runs.values()):
+            if run.phase is Phase.WAITING:
+                self._begin(now, run)
+
+    def _disk_done(self, now: Instant, run: Run, outcome: DiskOutcome) -> None:
+        about = {"group": run.group, "lun": run.lun, "generation": run.generation}
+        match outcome:
+            case DiskOutcome.ONLINE:
+                run.phase = Phase.BOOTING
+                reason = "its disk is reserved for this node alone"
+                self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
+                self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us))
+            case DiskOutcome.NO_PATH:
+                run.phase = Phase.WAITING
+                self._out.timer(RETRY_TIMER, now + self._timing.delay)
+            case DiskOutcome.SUPERSEDED:
+                self._out.fact(FactKind.DISK_SUPERSEDED, outcome.value, **about)
+                self._fail(now, run, "superseded", outcome.value)
+            case DiskOutcome.FOREIGN | DiskOutcome.CONTENDED:
+                self._out.fact(FactKind.RESOURCE_FAILED, outcome.value, **about)
+                self._fail(now, run, "reservation", outcome.value)
+
+    # what the VM says
+
+    def vm_started(self, now: Instant, name: str, generation: Generation) -> None:
+        """The VM of a run serves."""
+        run = self.runs.get(name)
+        if run is None or run.generation != generation or run.phase is not Phase.BOOTING:
+            return
+        run.phase = Phase.RUNNING
+        self._out.fact(FactKind.VM_ONLINE, "it has booted from its VHD and serves", group=name, generation=generation)
+        self._out.add(Announce(name, generation))
+        self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
+        self._report(name, generation, "ONLINE", "", "its VM serves")
+        self.retry(now)
+
+    def vm_stopped(self, now: Instant, name: str, generation: Generation, cause: str, reason: str) -> None:
+        """The VM of a run is off."""
+        self._out.fact(FactKind.VM_STOPPED, reason, group=name, generation=generation, cause=cause)
+        run = self.runs.get(name)
+        if run is None or run.generation != generation:
+            return
+        if run.planned:
+            run.phase = Phase.RELEASING
+            self._release(now, run)
+        elif run.phase is Phase.STOPPING:
+            del self.runs[name]
+            self._clean(now, run)
+        else:
+            if cause == "fenced":
+                lost = "its write met RESERVATION CONFLICT: another node owns the disk"
+                self._out.fact(FactKind.DISK_LOST, lost, group=name, lun=run.lun, generation=generation)
+            self._fail(now, run, "reservation" if cause == "fenced" else cause, reason)
+
+    # ending a run
+
+    def _supersede(self, now: Instant, run: Run, group: Group | None) -> None:
+        """The database no longer says that this run is ours: power off, leave the disk to its new owner."""
+        run.planned = False
+        if group is None:
+            reason = "the group is gone"
+        else:
+            reason = f"the owner is node {group.owner} under generation {group.generation}"
+        self._stop(now, run, polite=False, reason=reason)
+
+    def _take_offline(self, now: Instant, run: Run, reason: str) -> None:
+        run.planned = True
+        self._stop(now, run, polite=True, reason=reason)
+
+    def _stop(self, now: Instant, run: Run, *, polite: bool, reason: str) -> None:
+        match run.phase:
+            case Phase.BOOTING | Phase.RUNNING:
+                run.phase = Phase.STOPPING
+                self._out.add(StopVm(run.group, run.generation, polite, reason))
+            case Phase.STOPPING:
+                if not polite:
+                    self._out.add(StopVm(run.group, run.generation, False, reason))
+            case Phase.RELEASING:
+                pass
+            case Phase.WAITING | Phase.ARBITRATING:
+                self._procedures.cancel(f"disk:{run.group}")
+                if run.planned:
+                    run.phase = Phase.RELEASING
+                    self._release(now, run)
+                else:
+                    del self.runs[run.group]
+                    self._clean(now, run)
+
+    def _clean(self, now: Instant, run: Run) -> None:
+        """Take back a registration that our last commands may have left behind the new owner's back."""
+        name = f"clean:{run.group}"
+        if not self._procedures.active(name):
+            self._procedures.start(now, name, unregister(self._paths, run.lun), lambda at, _: self._cleaned(at))
+
+    def _cleaned(self, now: Instant) -> None:
+        self.reconcile(now)
+        self.retry(now)
+
+    def _release(self, now: Instant, run: Run) -> None:
+        steps = release(self._paths, run.lun, run.key.encode())
+        self._procedures.start(now, f"disk:{run.group}", steps, lambda at, _: self._released(at, run))
+
+    def _released(self, now: Instant, run: Run) -> None:
+        del self.runs[run.group]
+        reason = "the reservation was released"
+        self._out.fact(FactKind.DISK_OFFLINE, reason, group=run.group, lun=run.lun, generation=run.generation)
+        self._report(run.group, run.generation, "OFFLINE", "", "taken offline as planned")
+        self.reconcile(now)
+
+    def _fail(self, now: Instant, run: Run, cause: str, reason: str) -> None:
+        del self.runs[run.group]
+        self._report(run.group, run.generation, "FAILED", cause, reason)
+        self.retry(now)
+
+    def _report(self, name: str, generation: Generation, outcome: str, cause: str, reason: str) -> None:
+        self.reports[name] = GroupReport(name, generation, outcome, cause, reason)
+
+    def stop_all(self, now: Instant, reason: str) -> None:
+        """The node leaves politely with groups nobody could take: shut them down."""
+        for run in tuple(self.runs.values()):
+            if not run.planned:
+                self._take_offline(now, run, reason)
+
+    # is alive
+
+    def check_alive(self, now: Instant) -> None:
+        """Read the reservation of every running disk: it must still be ours."""
+        running = [run for run in self.runs.values() if run.phase is Phase.RUNNING]
+        for run in running:
+            name = f"alive:{run.group}"
+            if not self._procedures.active(name):
+                steps = ask_any(self._paths, run.lun, READ_RESERVATION)
+                self._procedures.start(now, name, steps, lambda at, answers, run=run: self._alive(at, run, answers[0].payload))
+        if running:
+            self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
+
+    def _alive(self, now: Instant, run: Run, payload: object) -> None:
+        if run.phase is not Phase.RUNNING or self.runs.get(run.group) is not run:
+            return
+        if isinstance(payload, Reservation) and payload.key != run.key.encode():
+            reason = "another key holds it" if payload.key else "nobody holds it"
+            self._out.fact(FactKind.DISK_LOST, reason, group=run.group, lun=run.lun, generation=run.generation)
+            self._out.add(StopVm(run.group, run.generation, False, "the reservation on its disk is gone"))

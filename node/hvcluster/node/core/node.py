@@ -1,0 +1,553 @@
+"""The cluster service of one node: routes each event to the part it concerns, then lets consequences settle.
+
+Law: routing and order only; every decision is made in one of the parts. After an event: commit, apply, plan, replicate, and
+only then leave; the outbox puts the one Save first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hvcluster.model.codec import Malformed
+from hvcluster.model.definition import ClusterDefinition, initiator_name
+from hvcluster.model.facts import FactKind
+from hvcluster.model.properties import Timing
+from hvcluster.model.scsi import TestUnitReady
+from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, PathName, ServiceState, StoreId
+
+from . import events as ev
+from . import messages as msg
+from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, ReportGroup
+from .database import Database, Image
+from .effects import Effect, EndProcess, Publish, Reply, RestartService, Send
+from .groups import ALIVE_TIMER, RETRY_TIMER, Groups
+from .heartbeats import DIRECT, Heartbeats, Peer
+from .outbox import Outbox
+from .planner import Planner
+from .procedure import PREFIX, Procedures
+from .quorum import TIMER as QUORUM_TIMER
+from .quorum import Quorum
+from .raft.election import TIMER as ELECTION_TIMER
+from .raft.election import Election
+from .raft.replication import Replication
+from .raft.state import RaftState, Role
+from .requests import TIMER as REQUEST_TIMER
+from .requests import Requests
+from .saved import SavedState
+from .view import View
+from .viewing import view_of
+from .witness import TIMER as WITNESS_TIMER
+from .witness import Hold, Witness
+
+TICK = "tick"
+REQUEST_PATIENCE_DELAYS = 120  # a move with a long boot is done by then; in units of SameSubnetDelay
+
+
+class NodeCore:
+    """One life of the cluster service on one node. The only door is `handle`."""
+
+    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState, dice: int) -> None:
+        self.definition = definition
+        self.me = node
+        properties = definition.properties
+        self.timing = timing = Timing.of(properties)
+        self.incarnation = Incarnation(saved.incarnation + 1)
+        self.out = out = Outbox(node)
+        self.up_paths: dict[PathName, bool] = {path: False for path in definition.paths}
+        self.procedures = Procedures(out)
+        self.state = state = RaftState(node, saved, out)
+        self.database = Database(Image((), (), False, False))
+        if saved.snapshot is not None:
+            self.database = Database.decode(saved.snapshot.database)
+        self.applied = state.log.snapshot_index
+        peers = [n.id for n in definition.nodes]
+        self.beats = Heartbeats(node, self.incarnation, peers, timing, properties.connection_loss_detection, out)
+        self.replication = Replication(state, timing, out, self._install_database)
+        self.election = Election(state, timing, self, out, self._won)
+        self.quorum = Quorum(state, self.beats, timing, out)
+        self.planner = Planner(
+            node, self.incarnation, state, self.replication, self.beats, self.quorum, self._db, properties, timing, out
+        )
+        name = initiator_name(definition.node_name(node))
+        self.groups = Groups(
+            node, self.incarnation, name, self._db, self.procedures, self._paths, timing,
+            properties.time_scale, properties.concurrent_starts, out,
+        )  # fmt: skip
+        self.requests = Requests(node, state, self._db, REQUEST_PATIENCE_DELAYS * timing.delay, out)
+        self.requests.able = lambda: self.planner._able(self.database, set())
+        self.requests.may_leave = self._may_leave
+        self.requests.leave = self._leave
+        self.witness: Witness | None = None
+        if definition.witness_lun is not None:
+            self.witness = Witness(
+                definition.witness_lun, state, self.replication, self.election, self.procedures, self._paths,
+                timing, out, self._witness_progress,
+            )  # fmt: skip
+            self.election.witness = self.quorum.witness = self.planner.witness = self.witness
+        self.leaving_ticket: int | None = None
+        self.ended = False
+        self._identity = (saved.store, self.incarnation)
+        self._dirty = False  # something the planner looks at has changed
+        self._changed = False  # the database has changed since groups last looked
+        self._led = False
+        self._announced = (0, 0)
+        self._restart: str | None = None
+        self._dice = dice
+        self._handlers: dict[type, Callable[[Instant, ev.Event], None]] = {
+            ev.Started: self._started,
+            ev.TimerFired: self._timer,
+            ev.HeartbeatHeard: self._heartbeat,
+            ev.MessageReceived: self._message,
+            ev.ScsiAnswered: self._scsi,
+            ev.PathChanged: self._path,
+            ev.WillHeard: self._will,
+            ev.PeerProbed: self._probed,
+            ev.VmStarted: self._vm_started,
+            ev.VmStopped: self._vm_stopped,
+            ev.Requested: self._requested,
+        }  # type: ignore[dict-item]
+        self._timers: dict[str, Callable[[Instant], None]] = {
+            TICK: self._tick,
+            ELECTION_TIMER: self.election.timer,
+            QUORUM_TIMER: self._check_quorum,
+            WITNESS_TIMER: self._witness_timer,
+            ALIVE_TIMER: self.groups.check_alive,
+            RETRY_TIMER: self.groups.retry,
+            REQUEST_TIMER: self.requests.timer,
+        }
+
+    def handle(self, now: Instant, event: ev.Event) -> Sequence[Effect]:
+        """Take in one event; returns what to do, in order, the one Save (if any) first."""
+        if self.ended:
+            return ()
+        self.out.now = now
+        self._handlers[type(event)](now, event)
+        self._settle(now)
+        return self.out.take()
+
+    def view(self, now: Instant) -> View:
+        """A copy of what this node shows of itself."""
+        return view_of(self, now)
+
+    # surroundings of an election
+
+    def reachable(self, node: NodeId) -> bool:
+        return self.beats.reachable(node)
+
+    def known(self) -> tuple[NodeId, ...]:
+        return tuple(self.beats.peers)
+
+    def lease_stands(self, now: Instant) -> bool:
+        return self.quorum.lease_stands(now)
+
+    def may_stand(self) -> bool:
+        return self.leaving_ticket is None
+
+    # small helpers
+
+    def _db(self) -> Database:
+        return self.database
+
+    def _paths(self) -> tuple[PathName, ...]:
+        return tuple(path for path, up in self.up_paths.items() if up)
+
+    @property
+    def member(self) -> bool:
+        """Whether the database has us up under this incarnation."""
+        return self.database.is_member(self.me, self.incarnation)
+
+    def _install_database(self, data: bytes) -> bool:
+        try:
+            self.database = Database.decode(data)
+        except Malformed:
+            return False
+        self.applied = -1  # set to the snapshot's index when the commit index is
+        self._changed = True
+        return True
+
+    # events
+
+    def _started(self, now: Instant, _: ev.Started) -> None:
+        self.out.save_identity(*self._identity)
+        wiped = self.state.log.snapshot is None
+        reason = "its disk is empty: it waits to be taken in" if wiped else "it looks for its cluster"
+        self.out.fact(
+            FactKind.SERVICE_STARTED, reason, incarnation=self.incarnation, term=self.state.term,
+            last_index=self.state.log.last_index,
+        )  # fmt: skip
+        self.election.start(now)
+        self._tick(now)
+
+    def _timer(self, now: Instant, event: ev.TimerFired) -> None:
+        name = event.name
+        handler = self._timers.get(name)
+        if handler is not None:
+            handler(now)
+        elif name.startswith(PREFIX):
+            self.procedures.timer(now, name[len(PREFIX) :])
+        elif name.startswith("peer:"):
+            self.beats.detection_due(now, NodeId(int(name[5:])))
+
+    def _heartbeat(self, now: Instant, event: ev.HeartbeatHeard) -> None:
+        self._beat(now, event.bus, event.heartbeat)
+
+    def _beat(self, now: Instant, route: str, beat: msg.Heartbeat) -> None:
+        old = self.beats.peers[beat.node].beat if beat.node in self.beats.peers else None
+        peer = self.beats.heard(now, route, beat)
+        if peer is None:
+            return
+        state = self.state
+        if beat.term > state.term:
+            state.see_term(beat.term, f"heartbeat of node {beat.node}")
+        if beat.leader == beat.node and beat.term == state.term:
+            self._leader_beat(now, beat)
+        elif state.leader == beat.node and beat.leader != beat.node and beat.term >= state.term:
+            self.election.leader_lost(now, f"node {beat.node} says that it no longer leads")
+        if state.role is Role.LEADER:
+            self._follower_beat(now, peer, old, beat)
+
+    def _leader_beat(self, now: Instant, beat: msg.Heartbeat) -> None:
+        self.state.follow(beat.node, now)
+        if beat.quorum:
+            self.quorum.heard_leader(now)
+            self.quorum.lost(now)
+        self.replication.commit_to(beat.commit)
+
+    def _follower_beat(self, now: Instant, peer: Peer, old: msg.Heartbeat | None, beat: msg.Heartbeat) -> None:
+        if beat.last_index < self.state.log.last_index or old is None:
+            self.replication.send(now, peer.id, peer.store)
+        if (
+            old is None
+            or old.storage != beat.storage
+            or old.leaving != beat.leaving
+            or old.member != beat.member
+            or not beat.member
+        ):
+            self._dirty = True
+
+    def _message(self, now: Instant, event: ev.MessageReceived) -> None:
+        sender, store, message = event.sender, event.store, event.message
+        if sender not in self.beats.peers:
+            return
+        match message:
+            case msg.Heartbeat():
+                self._beat(now, DIRECT, message)
+            case msg.AppendEntries():
+                self.replication.append(now, sender, message)
+            case msg.AppendReply():
+                self.state.see_term(message.term, f"answer of node {sender}")
+                if self.replication.replied(now, sender, store, message):
+                    self._dirty = True
+            case msg.InstallSnapshot():
+                self.replication.install(now, sender, message)
+            case msg.PreVote():
+                self.election.pre_vote(now, sender, message)
+            case msg.PreVoteReply():
+                self.election.pre_vote_replied(now, sender, store, message)
+            case msg.RequestVote():
+                self.election.request_vote(now, sender, message)
+            case msg.VoteReply():
+                self.election.vote_replied(now, sender, store, message)
+            case msg.TimeoutNow():
+                self.election.transfer(now, sender, message)
+            case msg.GroupReport():
+                self._report(sender, event.incarnation, message)
+            case msg.Forward():
+                self._propose(self.requests.forward(now, sender, message))
+            case msg.Forwarded():
+                self.requests.forwarded(now, message)
+
+    def _scsi(self, now: Instant, event: ev.ScsiAnswered) -> None:
+        self.procedures.answered(now, event.token, event.result)
+
+    def _path(self, now: Instant, event: ev.PathChanged) -> None:
+        had = bool(self._paths())
+        self.up_paths[event.path] = event.up
+        has = bool(self._paths())
+        kind = FactKind.PATH_UP if event.up else FactKind.PATH_DOWN
+        reason = "the array took the login" if event.up else "the array does not answer"
+        self.out.fact(kind, reason, path=event.path)
+        if had != has:
+            self.planner.storage = (has, now)
+            self._dirty = True
+        if event.up:
+            for group in self.definition.groups:  # takes the unit attention of the new login out of a later takeover's way
+                self.procedures.submit(event.path, group.lun, TestUnitReady())
+            self.groups.retry(now)
+
+    def _will(self, now: Instant, event: ev.WillHeard) -> None:
+        self.beats.will_heard(event.node, event.incarnation)
+
+    def _probed(self, now: Instant, event: ev.PeerProbed) -> None:
+        peer = self.beats.peers.get(event.node)
+        if peer is not None and event.outcome is ev.ProbeOutcome.REFUSED:
+            self.beats.probe_refused(event.node, peer.incarnation)
+
+    def _vm_started(self, now: Instant, event: ev.VmStarted) -> None:
+        self.groups.vm_started(now, event.group, event.generation)
+
+    def _vm_stopped(self, now: Instant, event: ev.VmStopped) -> None:
+        self.groups.vm_stopped(now, event.group, event.generation, event.cause, event.reason)
+
+    def _requested(self, now: Instant, event: ev.Requested) -> None:
+        if isinstance(event.request, ev.StopNode) and self.leaving_ticket is not None:
+            self.out.add(Reply(event.ticket, False, "busy", "this node is already being stopped"))
+            return
+        self._propose(self.requests.requested(now, event.ticket, event.request))
+
+    # timers
+
+    def _tick(self, now: Instant) -> None:
+        state = self.state
+        self.out.timer(TICK, now + self.timing.delay)
+        self.beats.check_routes(now)
+        self._publish(now)
+        self._dirty = True
+        self._check_quorum(now)
+        if state.leads:
+            for peer in self.beats.peers.values():
+                if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
+                    self.replication.send(now, peer.id, peer.store)
+        self._resend_reports()
+
+    def _publish(self, now: Instant) -> None:
+        state = self.state
+        leads = state.leads
+        beat = msg.Heartbeat(
+            self.me,
+            state.store,
+            self.incarnation,
+            self.beats.next_sequence(now),
+            self.member,
+            state.term,
+            state.leader,
+            leads and self.quorum.leader_says(now),
+            state.log.last_index,
+            state.commit,
+            any(self.up_paths.values()),
+            self.leaving_ticket is not None,
+            self.beats.hears(now),
+        )
+        self.out.add(Publish(beat))
+        for node in self.beats.wants_direct(now):
+            self.out.add(Send(node, beat))
+
+    def _witness_timer(self, now: Instant) -> None:
+        if self.witness is not None:
+            self.witness.timer(now)
+
+    def _witness_progress(self, now: Instant) -> None:
+        self._dirty = True
+
+    def _check_quorum(self, now: Instant) -> None:
+        if not self.quorum.lost(now):
+            self.quorum.again(now)
+            return
+        reason = "no leader with quorum was heard within the lease"
+        if self.state.leads:
+            reason = "too few voters answered within the lease"
+        configuration = self.state.log.configuration
+        self.out.fact(
+            FactKind.QUORUM_LOST, reason, votes=configuration.votes, needed=configuration.quorum, runs=len(self.groups.runs)
+        )
+        self._restart = f"quorum was lost: {reason}"
+
+    def _resend_reports(self) -> None:
+        for report in tuple(self.groups.reports.values()):
+            self._send_report(report)
+
+    def _send_report(self, report: msg.GroupReport) -> None:
+        leader = self.state.leader
+        if leader == self.me:
+            self._report(self.me, self.incarnation, report)
+        elif leader != NOBODY:
+            self.out.send(leader, report)
+
+    def _report(self, sender: NodeId, incarnation: Incarnation, report: msg.GroupReport) -> None:
+        if self.state.leads:
+            command = self.planner.report(sender, incarnation, report)
+            if command is not None:
+                self._propose((command,))
+
+    # leading
+
+    def _propose(self, commands: Sequence[Command]) -> None:
+        if commands and self.state.leads:
+            self.replication.propose(commands)
+
+    def _won(self, now: Instant) -> None:
+        """We were elected."""
+        self.replication.start()
+        self.planner.start(now)
+        self.quorum.elected(now)
+        self.quorum.lost(now)
+        self._led = True
+        self._dirty = True
+        from .commands import Noop
+
+        self.replication.propose((Noop(),))
+        self._publish(now)
+        if self.witness is not None:
+            self.witness.lead(now)
+
+    def _resigned(self, now: Instant) -> None:
+        self._led = False
+        self.requests.resigned()
+        if self.witness is not None and self.state.role is Role.FOLLOWER and self.witness.hold is Hold.HELD:
+            self.witness.release(now)
+
+    def _may_leave(self, node: NodeId) -> str | None:
+        """Why a node must not be stopped politely now, or None."""
+        configuration = self.state.log.configuration
+        left = [v for v in configuration.voters if v.node != node and self.beats.reachable(v.node)]
+        others = [m for m in self.database.members.values() if m.up and m.id != node and self.beats.reachable(m.id)]
+        if not others:
+            return f"node {node} is the last one; stop the whole cluster instead (status 5925)"
+        if not self.definition.properties.dynamic_quorum and len(left) + configuration.witness < configuration.quorum:
+            return f"without node {node} only {len(left)} votes are left of {configuration.quorum} needed (status 5925)"
+        return None
+
+    # leaving politely
+
+    def _leave(self, now: Instant, ticket: int) -> None:
+        self.leaving_ticket = ticket
+        self.planner.leaving = True
+        self._dirty = True
+        self.out.fact(FactKind.NODE_LEAVING, "an operator stops it; its groups move first", node=self.me)
+        self._publish(now)
+
+    def _hand_over(self, now: Instant) -> None:
+        """A leader that leaves makes the most up-to-date voter stand."""
+        state = self.state
+        for voter in state.log.configuration.voters:
+            if voter.node != self.me and self.beats.reachable(voter.node):
+                if self.replication.match(voter.node, voter.store) == state.log.last_index:
+                    self.out.send(voter.node, msg.TimeoutNow(state.term))
+                    return
+
+    def _finish_leaving(self, now: Instant) -> None:
+        """The database says that we are out."""
+        if self.groups.runs:
+            self.groups.stop_all(now, "this node has left the cluster")
+            return
+        assert self.leaving_ticket is not None, "only a node that was asked to leaves"
+        self.out.fact(FactKind.SERVICE_STOPPED, "an operator stopped it; its groups were moved first", node=self.me)
+        self.out.add(Reply(self.leaving_ticket, True, "ok", f"node {self.me} has left the cluster"))
+        self.out.add(EndProcess())
+        self.ended = True
+
+    # consequences
+
+    def _settle(self, now: Instant) -> None:
+        """Let one event's consequences work through: losses, commits, plans, messages."""
+        state = self.state
+        if self.beats.lost:
+            self._dirty = True
+            for node in self.beats.take_lost():
+                if node == state.leader:
+                    self.election.leader_lost(now, f"node {node} is unreachable")
+        if self._led and not state.leads:
+            self._resigned(now)
+        while True:
+            if state.leads:
+                self.replication.advance()
+            if self.applied < state.commit:
+                self._apply(now)
+                continue
+            if self._dirty and state.leads and state.commit == state.log.last_index:
+                self._dirty = False
+                commands = self.planner.plan(now)
+                if commands:
+                    self.replication.propose(commands)
+                    continue
+                if self.leaving_ticket is not None:
+                    self._hand_over(now)
+            break
+        if self._changed:
+            self._changed = False
+            self.groups.reconcile(now)
+            self.requests.look()
+        self._leader_sends(now)
+        if self.leaving_ticket is not None and self.state.log.snapshot is not None and not self.member and not self.ended:
+            me = self.database.members.get(self.me)
+            if me is not None and me.incarnation == self.incarnation:
+                self._finish_leaving(now)
+        if self._restart is not None and not self.ended:
+            self.out.add(RestartService(self._restart))
+            self.ended = True
+
+    def _leader_sends(self, now: Instant) -> None:
+        state = self.state
+        if not state.leads:
+            return
+        at = (state.log.last_index, state.commit)
+        if at == self._announced:
+            return
+        self._announced = at
+        for peer in self.beats.peers.values():
+            if not peer.unreachable:
+                self.replication.send(now, peer.id, peer.store)
+        if self.witness is not None:
+            self.witness.replicate(now)
+        self.replication.compact(self.database.encode, self.definition.properties.snapshot_entries)
+
+    def _apply(self, now: Instant) -> None:
+        """Apply what is committed."""
+        state = self.state
+        if self.applied < state.log.snapshot_index:
+            self.applied = state.log.snapshot_index
+        while self.applied < state.commit:
+            self.applied += 1
+            entry = state.log.entry(self.applied)
+            if self.database.apply(entry.command):
+                self._changed = self._dirty = True
+                if state.leads:
+                    self._note(entry.command)
+            elif isinstance(entry.command, Configure):
+                self._dirty = True
+                if state.leads:
+                    self._note(entry.command)
+        if not state.leads:
+            self.replication.compact(self.database.encode, self.definition.properties.snapshot_entries)
+
+    def _note(self, command: Command) -> None:
+        """Record what the cluster has decided; the leader does, once."""
+        fact = self.out.fact
+        match command:
+            case FormCluster(reason):
+                fact(FactKind.CLUSTER_FORMED, reason, term=self.state.term)
+            case NodeUp(node, incarnation, _):
+                fact(FactKind.NODE_UP, "it has caught up and hears the leader", peer=node, incarnation=incarnation)
+            case NodeDown(node, incarnation, reason):
+                fact(FactKind.NODE_DOWN, reason, peer=node, incarnation=incarnation)
+                if "stopped by an operator" in reason:
+                    self.beats.left(node)
+            case Configure(configuration, reason):
+                nodes = ",".join(str(voter.node) for voter in configuration.voters)
+                fact(FactKind.VOTES_CHANGED, reason, nodes=nodes, witness=int(configuration.witness))
+            case AssignGroup(group, seen, owner, cause, candidates, rule, _):
+                able = ",".join(map(str, candidates))
+                fact(
+                    FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", group=group, owner=owner, generation=seen + 1, candidates=able
+                )
+            case BeginMove(group, seen, target, cause):
+                fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)
+            case ReportGroup(group, seen, group_state, _, reason):
+                fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
+            case _:
+                pass
+
+    @property
+    def service(self) -> ServiceState:
+        """Where the cluster service stands."""
+        if self.ended:
+            return ServiceState.STOPPED
+        if self.leaving_ticket is not None:
+            return ServiceState.STOPPING
+        if not self.member:
+            return ServiceState.JOINING
+        return ServiceState.UP if self.out.now < self.quorum.due() else ServiceState.ISOLATED
+
+    @property
+    def store(self) -> StoreId:
+        return self.state.store

@@ -1,0 +1,251 @@
+"""Operators' requests: taken by any node, decided by the leader, answered when they are carried out.
+
+Law: each ticket gets exactly one Reply. The leader turns a request into commands and watches the database until it shows the
+result; nobody waits longer than the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hvcluster.model.codec import Malformed, dump_tagged, load_tagged
+from hvcluster.model.facts import FactKind
+from hvcluster.model.vocabulary import NOBODY, GroupState, Instant, NodeId
+
+from .commands import BeginMove, Command, PauseNode, SetDesired
+from .database import Database, Group
+from .effects import Reply
+from .events import MoveGroup, Request, SetGroupOnline, SetNodePaused, StopNode
+from .messages import Forward, Forwarded
+from .outbox import Outbox
+from .placement import Candidates, Why, choose
+from .raft.state import RaftState
+
+REQUESTS: tuple[type[Request], ...] = (MoveGroup, SetGroupOnline, StopNode, SetNodePaused)
+TIMER = "requests"
+MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a request."""
+
+    ok: bool
+    code: str
+    text: str
+
+
+Watch = Callable[[Database], "Outcome | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the leader does about a request: answer at once, or propose and watch."""
+
+    outcome: Outcome | None
+    commands: tuple[Command, ...] = ()
+    watch: Watch | None = None
+
+
+@dataclass(slots=True)
+class _Watched:
+    asker: NodeId
+    ticket: int
+    watch: Watch
+    until: Instant
+
+
+class Requests:
+    """Requests of this node's operators, and as leader, those of all nodes."""
+
+    __slots__ = ("_database", "_me", "_out", "_patience_us", "_state", "_waiting", "_watched", "able", "leave", "may_leave")
+
+    def __init__(
+        self, me: NodeId, state: RaftState, database: Callable[[], Database], patience_us: int, out: Outbox
+    ) -> None:
+        self._me = me
+        self._state = state
+        self._database = database
+        self._patience_us = patience_us
+        self._out = out
+        self._waiting: dict[int, Instant] = {}  # forwarded tickets of ours and their deadline
+        self._watched: list[_Watched] = []
+        self.able: Callable[[], dict[NodeId, int]] = dict
+        self.may_leave: Callable[[NodeId], str | None] = lambda _: None
+        self.leave: Callable[[Instant, int], None] = lambda _now, _ticket: None
+
+    def requested(self, now: Instant, ticket: int, request: Request) -> Sequence[Command]:
+        """An operator at this node asks. Returns commands to propose, when we lead."""
+        if isinstance(request, StopNode) and request.node != self._me:
+            self._out.add(Reply(ticket, False, "refused", f"ask node {request.node} itself to stop"))
+            return ()
+        if self._state.leads:
+            return self._decide(now, self._me, ticket, request)
+        if self._state.leader == NOBODY:
+            text = "no node leads the cluster now; try again when `hvc status` shows a leader"
+            self._out.add(Reply(ticket, False, "no-leader", text))
+            return ()
+        self._waiting[ticket] = Instant(now + self._patience_us)
+        self._out.send(self._state.leader, Forward(ticket, dump_tagged(request)))
+        self._out.timer(TIMER, now + self._patience_us)
+        return ()
+
+    def forward(self, now: Instant, sender: NodeId, message: Forward) -> Sequence[Command]:
+        """Another node hands on what its operator asks."""
+        try:
+            request = load_tagged(REQUESTS, message.command)
+        except Malformed as error:
+            self._answer(sender, message.ticket, Outcome(False, "refused", f"not a request: {error}"))
+            return ()
+        if not self._state.leads:
+            self._answer(sender, message.ticket, Outcome(False, "no-leader", "this node does not lead any more; ask again"))
+            return ()
+        return self._decide(now, sender, message.ticket, request)
+
+    def forwarded(self, now: Instant, message: Forwarded) -> None:
+        """The leader's answer to what we handed on."""
+        if self._waiting.pop(message.ticket, None) is None:
+            return
+        if message.ok and message.code == "leave":
+            self.leave(now, message.ticket)
+        else:
+            self._out.add(Reply(message.ticket, message.ok, message.code, message.text))
+
+    def _answer(self, asker: NodeId, ticket: int, outcome: Outcome) -> None:
+        if asker != self._me:
+            self._out.send(asker, Forwarded(ticket, outcome.ok, outcome.code, outcome.text))
+        elif outcome.ok and outcome.code == "leave":
+            self.leave(self._out.now, ticket)
+        else:
+            self._out.add(Reply(ticket, outcome.ok, outcome.code, outcome.text))
+
+    def _decide(self, now: Instant, asker: NodeId, ticket: int, request: Request) -> Sequence[Command]:
+        if len(self._watched) >= MAX_WATCHED:
+            self._answer(asker, ticket, Outcome(False, "busy", f"{MAX_WATCHED} requests are open; try again later"))
+            return ()
+        match request:
+            case MoveGroup():
+                decision = self._move(request)
+            case SetGroupOnline():
+                decision = self._set_online(request)
+            case SetNodePaused():
+                decision = self._pause(request)
+            case StopNode():
+                refusal = self.may_leave(request.node)
+                decision = Decision(Outcome(True, "leave", "") if refusal is None else Outcome(False, "quorum", refusal))
+        if decision.outcome is not None:
+            self._answer(asker, ticket, decision.outcome)
+        elif decision.watch is not None:
+            self._watched.append(_Watched(asker, ticket, decision.watch, Instant(now + self._patience_us)))
+            self._out.timer(TIMER, now + self._patience_us)
+        return decision.commands
+
+    def _move(self, request: MoveGroup) -> Decision:
+        database = self._database()
+        group = database.groups.get(request.group)
+        if group is None:
+            return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
+        if group.state is not GroupState.ONLINE or group.moving_to != NOBODY:
+            return Decision(Outcome(False, "refused", f"{group.name} is {_state(group)}; move it when it is online"))
+        able = self.able()
+        if request.target == NOBODY:
+            choice = choose(group.definition, group.owner, Why.MOVE, Candidates(able), leave=True)
+            if choice is None:
+                return Decision(Outcome(False, "no-candidate", f"no other node is able to take {group.name}"))
+            target = choice.owner
+        else:
+            target = request.target
+            refusal = self._target_refusal(database, group, target, able)
+            if refusal is not None:
+                return Decision(refusal)
+        seen = group.generation
+
+        def watch(database: Database) -> Outcome | None:
+            now = database.groups.get(request.group)
+            if now is None or now.generation == seen or now.state is GroupState.PENDING:
+                return None
+            if now.state is GroupState.ONLINE and now.owner == target:
+                return Outcome(True, "ok", f"{now.name} is online on node {now.owner}, generation {now.generation}")
+            return Outcome(False, "failed", f"{now.name} is {_state(now)} on node {now.owner}: {now.reason}")
+
+        return Decision(None, (BeginMove(group.name, seen, target, "an operator asked for it"),), watch)
+
+    def _target_refusal(
+        self, database: Database, group: Group, target: NodeId, able: dict[NodeId, int]
+    ) -> Outcome | None:
+        if target not in database.members:
+            return Outcome(False, "unknown-node", f"there is no node {target}")
+        if target == group.owner:
+            return Outcome(False, "refused", f"{group.name} is already on node {target}")
+        if group.definition.possible and target not in group.definition.possible:
+            return Outcome(False, "refused", f"node {target} is not among the possible owners of {group.name}")
+        if target not in able:
+            text = f"node {target} is down, paused, leaving, or does not see the array"
+            return Outcome(False, "no-candidate", text)
+        return None
+
+    def _set_online(self, request: SetGroupOnline) -> Decision:
+        group = self._database().groups.get(request.group)
+        if group is None:
+            return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
+        wanted = GroupState.ONLINE if request.online else GroupState.OFFLINE
+
+        def watch(database: Database) -> Outcome | None:
+            now = database.groups.get(request.group)
+            if now is None or now.desired != request.online or now.state is not wanted:
+                return None
+            return Outcome(True, "ok", f"{now.name} is {_state(now)}")
+
+        return Decision(None, (SetDesired(group.name, request.online),), watch)
+
+    def _pause(self, request: SetNodePaused) -> Decision:
+        if request.node not in self._database().members:
+            return Decision(Outcome(False, "unknown-node", f"there is no node {request.node}"))
+
+        def watch(database: Database) -> Outcome | None:
+            member = database.members.get(request.node)
+            if member is None or member.paused != request.paused:
+                return None
+            return Outcome(True, "ok", f"node {request.node} is {'paused' if request.paused else 'resumed'}")
+
+        return Decision(None, (PauseNode(request.node, request.paused),), watch)
+
+    def look(self) -> None:
+        """The database changed: answer what it now shows."""
+        if not self._watched:
+            return
+        database = self._database()
+        still: list[_Watched] = []
+        for watched in self._watched:
+            outcome = watched.watch(database)
+            if outcome is None:
+                still.append(watched)
+            else:
+                self._out.fact(FactKind.REQUEST_DONE, outcome.text, asker=watched.asker)
+                self._answer(watched.asker, watched.ticket, outcome)
+        self._watched = still
+
+    def resigned(self) -> None:
+        """We no longer lead: what we watched may still happen, under another leader."""
+        for watched in self._watched:
+            text = "the leader changed before it was done; look at `hvc status` and ask again"
+            self._answer(watched.asker, watched.ticket, Outcome(False, "no-leader", text))
+        self._watched = []
+
+    def timer(self, now: Instant) -> None:
+        """Deadlines."""
+        late = Outcome(False, "timeout", "it was not done in time; it may still be carried out")
+        for ticket in [ticket for ticket, until in self._waiting.items() if until <= now]:
+            del self._waiting[ticket]
+            self._out.add(Reply(ticket, late.ok, late.code, late.text))
+        for watched in [w for w in self._watched if w.until <= now]:
+            self._watched.remove(watched)
+            self._answer(watched.asker, watched.ticket, late)
+        pending = [*self._waiting.values(), *(w.until for w in self._watched)]
+        if pending:
+            self._out.timer(TIMER, min(pending))
+
+
+def _state(group: Group) -> str:
+    return group.state.name.lower().replace("_", " ")

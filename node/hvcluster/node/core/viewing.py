@@ -1,0 +1,100 @@
+"""Makes a View of a core.
+
+Law: reads everything, changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvcluster.model.vocabulary import GroupState, Instant, NodeState, ResourceState
+
+from .database import Group, Member
+from .groups import Phase
+from .heartbeats import DIRECT
+from .view import GroupView, NodeView, ResourceView, RouteView, RunView, View
+from .witness import Hold
+
+if TYPE_CHECKING:
+    from .node import NodeCore
+
+_RESOURCE = {
+    GroupState.ONLINE: ResourceState.ONLINE,
+    GroupState.OFFLINE: ResourceState.OFFLINE,
+    GroupState.FAILED: ResourceState.FAILED,
+    GroupState.PENDING: ResourceState.ONLINE_PENDING,
+    GroupState.PARTIAL_ONLINE: ResourceState.ONLINE,
+}
+
+
+def view_of(core: NodeCore, now: Instant) -> View:
+    """A copy of what the node knows and does."""
+    state = core.state
+    configuration = state.log.configuration
+    voting = {voter.node for voter in configuration.voters}
+    witness = core.witness
+    return View(
+        service=core.service,
+        incarnation=core.incarnation,
+        term=state.term,
+        leader=state.leader,
+        quorum=now < core.quorum.due(),
+        commit=state.commit,
+        last_index=state.log.last_index,
+        nodes=tuple(_node(member, member.id in voting) for member in core.database.members.values()),
+        groups=tuple(_group(group) for group in core.database.groups.values()),
+        votes=configuration.votes,
+        needed=configuration.quorum if configuration.votes else 0,
+        witness_lun=core.definition.witness_lun,
+        witness_dynamic_weight=int(configuration.witness),
+        witness_held_here=witness is not None and witness.hold is Hold.HELD,
+        routes=_routes(core, now),
+        paths=tuple(core.up_paths.items()),
+        runs=tuple(RunView(run.group, run.generation, _phase(run.phase)) for run in core.groups.runs.values()),
+    )
+
+
+def _phase(phase: Phase) -> str:
+    if phase is Phase.WAITING:
+        return Phase.ARBITRATING.name
+    return Phase.STOPPING.name if phase is Phase.RELEASING else phase.name
+
+
+def _node(member: Member, votes: bool) -> NodeView:
+    state = NodeState.DOWN
+    if member.up:
+        state = NodeState.PAUSED if member.paused else NodeState.UP
+    return NodeView(member.id, member.name, state, member.incarnation, member.weight, int(votes))
+
+
+def _group(group: Group) -> GroupView:
+    state = _RESOURCE[group.state]
+    name = group.name
+    resources = (
+        ResourceView(f"Cluster Disk {group.definition.lun}", "Physical Disk", state),
+        ResourceView(f"Virtual Machine Configuration {name}", "Virtual Machine Configuration", state),
+        ResourceView(f"Virtual Machine {name}", "Virtual Machine", state),
+    )
+    return GroupView(
+        name,
+        group.state,
+        group.owner,
+        group.generation,
+        group.definition.lun,
+        group.definition.preferred,
+        group.definition.possible,
+        group.desired,
+        group.moving_to,
+        group.reason,
+        resources,
+    )
+
+
+def _routes(core: NodeCore, now: Instant) -> tuple[RouteView, ...]:
+    rows: list[RouteView] = []
+    for peer in core.beats.peers.values():
+        for route in sorted(peer.routes):
+            up = now - peer.routes[route] < core.timing.detection
+            if up or route != DIRECT:
+                rows.append(RouteView(route, peer.id, up))
+    return tuple(rows)
