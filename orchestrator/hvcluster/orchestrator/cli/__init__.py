@@ -1,0 +1,149 @@
+"""`hvc`: the command line.
+
+Law: commands are found by name and imported when called, so that each answers at once. Results go to standard output,
+progress and errors to standard error; every failure has the exit status that `errors.Exit` gives it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Final
+
+import click
+
+from hvcluster.orchestrator.errors import Exit, Failure
+
+COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "new": ("setup", "new", "Write a commented lab file."),
+    "check": ("setup", "check", "Check a lab file and start nothing."),
+    "up": ("setup", "up", "Start a lab and wait until it is healthy."),
+    "down": ("setup", "down", "End a lab, wherever it was started from."),
+    "labs": ("setup", "labs", "List the labs of this machine."),
+    "status": ("view", "status", "Nodes, groups, resources, reservations, votes."),
+    "watch": ("view", "watch", "The same, live."),
+    "log": ("view", "log", "The cluster log of all nodes, merged by time."),
+    "journal": ("view", "journal", "What the array was told, from its own journal."),
+    "kill": ("faults", "kill", "Kill a process (SIGKILL)."),
+    "start": ("faults", "start", "Start a dead process again."),
+    "freeze": ("faults", "freeze", "Freeze a process (SIGSTOP)."),
+    "thaw": ("faults", "thaw", "Let a frozen process go on (SIGCONT)."),
+    "stop": ("faults", "stop", "Stop a node politely: its VMs move first."),
+    "wipe": ("faults", "wipe", "Empty a dead node's disk."),
+    "cut": ("faults", "cut", "Cut a node from buses, peers or the array."),
+    "heal": ("faults", "heal", "Heal what was cut."),
+    "bus": ("faults", "bus", "Kill or start a heartbeat network."),
+    "san": ("faults", "san", "Kill or start the array."),
+    "move": ("work", "move", "Move a VM to another node (planned)."),
+    "probe": ("work", "probe", "Measure a client's downtime and verify its records."),
+    "demo": ("work", "demo", "The whole story, told as it happens."),
+    "sim": ("sim", "sim", "Run a cluster in the deterministic simulator."),
+    "compose": ("compose", "compose", "Helpers for the compose project."),
+    "version": ("setup", "version", "Show the version."),
+}
+
+EPILOG: Final = """\b
+Examples:
+  hvc demo                      a failover, told as it happens
+  hvc new lab && hvc up         a lab of your own
+  hvc kill HyperV-1             and watch with: hvc watch
+  hvc status --json | jq .groups
+
+\b
+Exit status: 0 done; 1 something promised did not hold; 2 usage; 3 no such lab, node or VM; 4 refused;
+5 not done in time; 6 lab file invalid; 7 port busy; 8 nobody answers; 130 interrupted.
+"""
+
+
+class Lazy(click.Group):
+    """A group whose commands are modules imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module = importlib.import_module(f".{entry[0]}", __name__)
+        command = getattr(module, entry[1])
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from hvcluster.orchestrator.lab_reader import near
+
+            hint = near(name, COMMANDS) or "see `hvc --help`"
+            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+def cli() -> None:
+    """A Hyper-V failover cluster of real processes: run it, break it on purpose, and trust the verdict."""
+
+
+def main() -> None:
+    """Entry point of `hvc`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit status. Raises nothing a person could cause."""
+    from click.exceptions import Abort, ClickException, NoArgsIsHelpError
+    from click.exceptions import Exit as ClickExit
+
+    try:
+        result = cli.main(arguments, prog_name="hvc", standalone_mode=False)
+        sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except ClickExit as error:
+        return error.exit_code
+    except ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except (Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except (Failure, OSError, ExceptionGroup) as error:
+        return _report(error)
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _report(error: Failure | OSError | ExceptionGroup[Exception]) -> int:
+    if isinstance(error, Failure):
+        complain(error.text, error.remedy)
+        return error.status
+    if isinstance(error, ExceptionGroup):
+        inner = error.exceptions[0]
+        if isinstance(inner, Failure | OSError | ExceptionGroup):
+            return _report(inner)
+        raise error
+    complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return Exit.FAILED
+
+
+def complain(text: str, remedy: str = "") -> None:
+    """An error on standard error: what happened, then what to do."""
+    lines = text.splitlines() or [""]
+    click.echo(f"hvc: {lines[0]}", err=True)
+    for line in lines[1:]:
+        click.echo(f"  {line}", err=True)
+    if remedy:
+        click.echo(f"  -> {remedy}", err=True)

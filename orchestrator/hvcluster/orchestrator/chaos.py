@@ -1,0 +1,64 @@
+"""Asking a node to cut its own wires.
+
+Law: one translation, from a Cut to the chaos service and from its answers to failures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .driver import Address, Cut, Way, Wire
+from .errors import Exit, Failure
+
+if TYPE_CHECKING:
+    from hvcluster.runtime.channels import Answer
+    from hvcluster.v1 import chaos_pb2
+
+DEADLINE_S: Final = 3.0
+
+
+async def cut(address: Address, node: str, what: Cut) -> None:
+    """Cut one wire of the node at `address`. Raises Failure."""
+    from hvcluster.runtime import channels
+    from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
+
+    way = {
+        Way.BOTH: chaos_pb2.DIRECTION_BOTH,
+        Way.OUT: chaos_pb2.DIRECTION_OUT,
+        Way.IN: chaos_pb2.DIRECTION_IN,
+    }[what.way]
+    request = chaos_pb2.CutRequest(wire=_wire(what.wire), name=what.name, direction=way)
+    async with channels.channel(address.host, address.port) as channel:
+        stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
+        _judge(node, await channels.unary(stub.Cut, request, DEADLINE_S))
+
+
+async def heal(address: Address, node: str, what: Cut | None) -> None:
+    """Heal one wire of the node at `address`, or all of them. Raises Failure."""
+    from hvcluster.runtime import channels
+    from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
+
+    request = chaos_pb2.HealRequest()
+    if what is not None:
+        request = chaos_pb2.HealRequest(wire=_wire(what.wire), name=what.name)
+    async with channels.channel(address.host, address.port) as channel:
+        stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
+        _judge(node, await channels.unary(stub.Heal, request, DEADLINE_S))
+
+
+def _wire(wire: Wire) -> chaos_pb2.Wire.ValueType:
+    from hvcluster.v1 import chaos_pb2
+
+    return {Wire.BUS: chaos_pb2.WIRE_BUS, Wire.PEERS: chaos_pb2.WIRE_PEER, Wire.ARRAY: chaos_pb2.WIRE_ARRAY}[wire]
+
+
+def _judge(node: str, answer: Answer[chaos_pb2.ChaosReply]) -> None:
+    from hvcluster.runtime.channels import Outcome
+
+    if answer.outcome is Outcome.OK:
+        return
+    if answer.outcome is Outcome.INVALID:
+        raise Failure(Exit.REFUSED, f"{node} takes no faults: {answer.detail}", "start the lab without --no-chaos")
+    if answer.outcome is Outcome.REFUSED:
+        raise Failure(Exit.REFUSED, f"{node} refuses: {answer.detail}")
+    raise Failure(Exit.UNREACHABLE, f"{node} does not answer: {answer.detail}", f"is it up? `hvc start {node}`")

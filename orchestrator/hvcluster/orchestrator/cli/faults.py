@@ -1,0 +1,169 @@
+"""`hvc kill`, `start`, `freeze`, `thaw`, `stop`, `wipe`, `cut`, `heal`, `bus`, `san`.
+
+Law: names from the command line to the saboteur, and one line back that says what was done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from hvcluster.orchestrator import saboteur
+from hvcluster.orchestrator.driver import Driver, Way
+
+from .options import Choice, lab_options
+
+_NAMES = "NAME is a node (HyperV-1, or its number), san, bus-A, bus-B or switch; any case."
+
+
+@click.command(epilog=_NAMES)
+@click.argument("name")
+@lab_options
+def kill(name: str, choice: Choice) -> None:
+    """Kill a process at once, as a power cut would (SIGKILL).
+
+    \b
+    hvc kill HyperV-1
+    hvc kill bus-A
+    """
+    found = asyncio.run(saboteur.kill(choice.driver(), name))
+    click.echo(
+        f"{found.name} killed{f' (pid {found.pid})' if found.pid else ''}; start it again: hvc start {found.name}"
+    )
+
+
+@click.command(epilog=_NAMES)
+@click.argument("name")
+@click.option("--rejoin-empty", is_flag=True, help="A node whose saved state is damaged joins without it.")
+@lab_options
+def start(name: str, rejoin_empty: bool, choice: Choice) -> None:
+    """Start a dead process again, and return when it serves."""
+    found = asyncio.run(saboteur.start(choice.driver(), name, rejoin_empty))
+    click.echo(f"{found.name} started")
+
+
+@click.command(epilog=_NAMES)
+@click.argument("name")
+@lab_options
+def freeze(name: str, choice: Choice) -> None:
+    """Freeze a process in its tracks, as a stalled machine would be (SIGSTOP)."""
+    found = asyncio.run(saboteur.freeze(choice.driver(), name))
+    click.echo(f"{found.name} frozen; let it go on: hvc thaw {found.name}")
+
+
+@click.command(epilog=_NAMES)
+@click.argument("name")
+@lab_options
+def thaw(name: str, choice: Choice) -> None:
+    """Let a frozen process go on (SIGCONT)."""
+    found = asyncio.run(saboteur.thaw(choice.driver(), name))
+    click.echo(f"{found.name} thawed")
+
+
+@click.command()
+@click.argument("node")
+@lab_options
+def stop(node: str, choice: Choice) -> None:
+    """Stop a node politely: its VMs move to other nodes first."""
+
+    async def work() -> str:
+        from hvcluster.orchestrator.observer import Observer
+
+        driver = choice.driver()
+        async with Observer(driver) as observer:
+            return (await saboteur.stop(driver, observer, node)).name
+
+    click.echo(f"{asyncio.run(work())} stopped; its VMs have moved")
+
+
+@click.command()
+@click.argument("node")
+@lab_options
+def wipe(node: str, choice: Choice) -> None:
+    """Empty the disk of a dead node: its saved state is gone, it will join as a new one."""
+    found = asyncio.run(saboteur.wipe(choice.driver(), node))
+    click.echo(f"{found.name} has an empty disk; start it: hvc start {found.name}")
+
+
+_WIRES = "WIRE is bus, bus:A, peers, peers:NODE, array or array:PATH."
+
+
+@click.command(epilog=_WIRES)
+@click.argument("node")
+@click.argument("wires", nargs=-1, required=True, metavar="WIRE...")
+@click.option("--way", type=click.Choice([way.value for way in Way]), default="both", show_default=True)
+@lab_options
+def cut(node: str, wires: tuple[str, ...], way: str, choice: Choice) -> None:
+    """Cut a node from wires. `--way out` loses what it sends, `--way in` what is sent to it.
+
+    \b
+    hvc cut HyperV-1 bus:A                one heartbeat network: nothing moves
+    hvc cut HyperV-1 bus peers            a minority of one: its VMs stop and move
+    hvc cut HyperV-1 array                no path to the LUNs: its VMs move
+    """
+
+    async def work(driver: Driver) -> str:
+        cuts = [await saboteur.wire_of(driver, wire, Way(way)) for wire in wires]
+        return (await saboteur.cut(driver, node, tuple(cuts))).name
+
+    name = asyncio.run(work(choice.driver()))
+    click.echo(f"{name} cut from {', '.join(wires)}{'' if way == 'both' else f' ({way})'}; mend it: hvc heal {name}")
+
+
+@click.command(epilog=_WIRES)
+@click.argument("node")
+@click.argument("wires", nargs=-1, metavar="[WIRE...]")
+@lab_options
+def heal(node: str, wires: tuple[str, ...], choice: Choice) -> None:
+    """Heal wires of a node; all of them when none is named."""
+
+    async def work(driver: Driver) -> str:
+        cuts = [await saboteur.wire_of(driver, wire) for wire in wires]
+        return (await saboteur.heal(driver, node, tuple(cuts))).name
+
+    click.echo(f"{asyncio.run(work(choice.driver()))} healed: {', '.join(wires) or 'every wire'}")
+
+
+@click.group()
+def bus() -> None:
+    """Kill or start a heartbeat network (A or B)."""
+
+
+@click.group()
+def san() -> None:
+    """Kill or start the array."""
+
+
+def _process(name: str) -> str:
+    return name if name.lower().startswith("bus-") else f"bus-{name}"
+
+
+@bus.command("kill")
+@click.argument("name")
+@lab_options
+def bus_kill(name: str, choice: Choice) -> None:
+    """Kill the broker of a heartbeat network."""
+    click.echo(f"{asyncio.run(saboteur.kill(choice.driver(), _process(name))).name} killed")
+
+
+@bus.command("start")
+@click.argument("name")
+@lab_options
+def bus_start(name: str, choice: Choice) -> None:
+    """Start the broker of a heartbeat network again."""
+    click.echo(f"{asyncio.run(saboteur.start(choice.driver(), _process(name))).name} started")
+
+
+@san.command("kill")
+@lab_options
+def san_kill(choice: Choice) -> None:
+    """Kill the array, as a power cut would."""
+    click.echo(f"{asyncio.run(saboteur.kill(choice.driver(), 'san')).name} killed; start it again: hvc san start")
+
+
+@san.command("start")
+@lab_options
+def san_start(choice: Choice) -> None:
+    """Start the array again: blocks and reservations are as before."""
+    click.echo(f"{asyncio.run(saboteur.start(choice.driver(), 'san')).name} started")

@@ -1,0 +1,103 @@
+"""Which lab a command means, and how it is driven.
+
+Law: options shared by all commands, and the choice they lead to; nothing is started or asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hvcluster.orchestrator.errors import Exit, Failure
+from hvcluster.orchestrator.lab_reader import near
+
+if TYPE_CHECKING:
+    from hvcluster.orchestrator.driver import Driver
+    from hvcluster.orchestrator.state import LabDir
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the options of a command line said."""
+
+    lab: str | None
+    state: Path | None
+    compose: bool
+    project: str
+
+    def home(self) -> Path:
+        """The directory under which labs keep their state."""
+        from hvcluster.orchestrator.state import state_home
+
+        return self.state or state_home()
+
+    def directory(self) -> LabDir:
+        """The directory of the lab that is meant. Raises Failure NOT_FOUND."""
+        from hvcluster.orchestrator.state import labs
+
+        known = labs(self.home())
+        names = [directory.name for directory in known]
+        if self.lab is not None:
+            for directory in known:
+                if directory.name.lower() == self.lab.lower():
+                    return directory
+            remedy = near(self.lab, names) or (f"running: {', '.join(names)}" if names else "start one with `hvc up`")
+            raise Failure(Exit.NOT_FOUND, f"there is no lab {self.lab!r}", remedy)
+        if not known:
+            raise Failure(Exit.NOT_FOUND, "no lab is running", "start one with `hvc up`, or see one with `hvc demo`")
+        living = [directory for directory in known if _alive(directory)] or known
+        if len(living) > 1:
+            raise Failure(
+                Exit.USAGE, f"several labs run: {', '.join(d.name for d in living)}", "choose one with --lab NAME"
+            )
+        return living[0]
+
+    def driver(self) -> Driver:
+        """The driver of the lab that is meant. Raises Failure."""
+        if self.compose:
+            from hvcluster.orchestrator.compose import Compose
+
+            return Compose(self.project)
+        from hvcluster.orchestrator.local import Local
+
+        return Local(self.directory())
+
+
+def _alive(directory: LabDir) -> bool:
+    from hvcluster.model.codec import Malformed
+    from hvcluster.orchestrator.state import Life, life
+
+    try:
+        runtime = directory.load()
+    except Malformed:
+        return True
+    return runtime is not None and any(life(p, runtime.boot) is not Life.DEAD for p in runtime.processes)
+
+
+def lab_options(command: F) -> F:
+    """Give a command `--lab`, `--state`, `--compose` and `--project`, handed over as one `choice`."""
+
+    def wrapper(*args: Any, lab: str | None, state: Path | None, compose: bool, project: str, **kwargs: Any) -> Any:
+        return command(*args, choice=Choice(lab, state, compose, project), **kwargs)
+
+    wrapper.__name__ = command.__name__
+    wrapper.__doc__ = command.__doc__
+    wrapper.__click_params__ = list(getattr(command, "__click_params__", []))  # type: ignore[attr-defined]
+    for option in (
+        click.option(
+            "--project", default="hvcluster", envvar="HVC_PROJECT", help="Compose project; default hvcluster."
+        ),
+        click.option("--compose", is_flag=True, envvar="HVC_COMPOSE", help="The lab is a compose project."),
+        click.option(
+            "--state", type=click.Path(path_type=Path), envvar="HVC_STATE", help="Where labs keep their state."
+        ),
+        click.option("-L", "--lab", metavar="NAME", envvar="HVC_LAB", help="Which lab, when several run."),
+    ):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]

@@ -1,0 +1,137 @@
+"""A picture as tables, for people.
+
+Law: layout only; what is shown comes from the picture, words as the product's own tools print them.
+"""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hvcluster.model.definition import initiator_name
+from hvcluster.orchestrator.driver import Addresses
+from hvcluster.orchestrator.lab import size_text
+from hvcluster.orchestrator.picture import Picture, key_text
+from hvcluster.orchestrator.state import Life, Role
+from hvcluster.orchestrator.views import lun_use, witness_holder
+
+_COLOURS = {
+    "UP": "green", "ONLINE": "green", "DOWN": "red", "FAILED": "red", "OFFLINE": "red", "PENDING": "yellow",
+    "JOINING": "yellow", "ISOLATED": "yellow", "PAUSED": "yellow", "running": "green", "frozen": "cyan", "dead": "red",
+}  # fmt: skip
+
+
+def status(picture: Picture, addresses: Addresses, everything: bool = True) -> RenderableType:
+    """All tables of one picture."""
+    parts: list[RenderableType] = [_head(picture), nodes(picture), groups(picture, addresses)]
+    if everything:
+        parts += [luns(picture), _processes(picture)]
+    missing = picture.unhealthy()
+    if missing:
+        parts.append(Text(f"Not healthy: {'; '.join(missing)}", style="yellow"))
+    return Group(*parts)
+
+
+def _word(text: str) -> Text:
+    return Text(text, style=_COLOURS.get(text, ""))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in ("Why", "Keys"))
+    return table
+
+
+def _head(picture: Picture) -> RenderableType:
+    best = picture.best
+    if best is None:
+        return Text(f"Cluster {picture.definition.name}: no node answers", style="red")
+    row = best.quorum_row
+    held = "held" if picture.quorum else "LOST"
+    text = Text(f"Cluster {picture.definition.name}  ", style="bold")
+    text.append(f"quorum {held}: {row.needed} of {row.votes} votes needed, {row.mode}", "" if picture.quorum else "red")
+    if row.witness_lun >= 0:
+        holder = witness_holder(picture) or "nobody"
+        text.append(f", witness LUN {row.witness_lun} (vote {row.witness_dynamic_weight}, held by {holder})", style="")
+    text.append(f", leader {picture.node_name(best.leader)} in term {best.term}", style="")
+    return text
+
+
+def nodes(picture: Picture) -> Table:
+    """Nodes, as Get-ClusterNode and a look at each node's own service show them."""
+    table = _table("Nodes", "Name", "ID", "State", "Vote", "Service", "Heartbeat routes", "Array paths", "VMs")
+    best = picture.best
+    rows = {row.id: row for row in best.nodes} if best is not None else {}
+    for node in picture.definition.nodes:
+        row = rows.get(node.id)
+        answer = picture.answers.get(node.id)
+        life = next((m.life for m in picture.members if m.node == node.id), Life.DEAD)
+        service = answer.service if answer is not None else ("no answer" if life is Life.RUNNING else life.value)
+        table.add_row(
+            node.name,
+            str(node.id),
+            _word(row.state if row is not None else "?"),
+            "-" if row is None else str(row.dynamic_weight),
+            _word(service),
+            "-" if answer is None else _ups([route.up for route in answer.routes]),
+            "-" if answer is None else _ups([path.up for path in answer.paths]),
+            "-" if answer is None else str(len(answer.vms)),
+        )
+    return table
+
+
+def _ups(ups: list[bool]) -> Text:
+    return Text(f"{sum(ups)} of {len(ups)} up", style="" if all(ups) else "yellow")
+
+
+def groups(picture: Picture, addresses: Addresses) -> Table:
+    """Groups with their resources."""
+    table = _table("Groups", "Name", "OwnerNode", "State", "Generation", "Disk", "VM", "Clients connect to", "Why")
+    best = picture.best
+    for row in best.groups if best is not None else ():
+        states = {resource.type: resource.state for resource in row.resources}
+        table.add_row(
+            row.name,
+            picture.node_name(row.owner),
+            _word(row.state),
+            str(row.generation),
+            f"LUN {row.lun} {states.get('Physical Disk', '').lower()}",
+            states.get("Virtual Machine", "").lower(),
+            str(addresses.vms.get(row.name, "-")),
+            row.reason,
+        )
+    return table
+
+
+def luns(picture: Picture) -> RenderableType:
+    """LUNs, who is registered and who holds the reservation."""
+    table = _table("LUNs", "LUN", "For", "Size", "Reserved by", "Type", "Keys")
+    if picture.luns is None:
+        return Text("LUNs: the array does not answer", style="red")
+    names = {initiator_name(node.name): node.name for node in picture.definition.nodes}
+    for row in picture.luns:
+        holder = next((r for r in row.registrations if r.holder), None)
+        keys = "\n".join(
+            f"{names.get(r.nexus.initiator, r.nexus.initiator)}/{r.nexus.port} {key_text(r.key)}"
+            for r in row.registrations
+        )
+        table.add_row(
+            str(row.lun),
+            lun_use(picture, row.lun),
+            size_text(row.blocks * 512),
+            "-" if holder is None else names.get(holder.nexus.initiator, holder.nexus.initiator),
+            f"{row.type} Write Exclusive, Registrants Only" if row.type == 5 else str(row.type or "-"),
+            keys or "-",
+        )
+    return table
+
+
+def _processes(picture: Picture) -> RenderableType:
+    others = [m for m in picture.members if m.role is not Role.NODE]
+    text = Text("Processes  ", style="bold")
+    for member in others:
+        text.append(f"{member.name} ", style="")
+        text.append(f"{member.life.value}  ", style=_COLOURS.get(member.life.value, ""))
+    return text

@@ -1,0 +1,123 @@
+"""A lab: the cluster a person described in a TOML file, checked and complete.
+
+Law: values and their arithmetic. Reading and judging the file is `lab_file`; starting it is `launcher`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition, initiator_name
+from hvcluster.model.properties import Properties
+from hvcluster.model.vocabulary import BLOCK_BYTES, LunId, NodeId, PathName
+
+BusKind = Literal["auto", "mosquitto", "embedded"]
+BUS_KINDS: Final[tuple[BusKind, ...]] = ("auto", "mosquitto", "embedded")
+BUS_NAMES: Final = ("A", "B")
+TIMINGS: Final = ("windows", "lab")
+LAB_TIME_SCALE: Final = 0.1
+
+MIN_LUN_BYTES: Final = 1 << 20
+"""The witness keeps a log and a snapshot, a VHD keeps a footer and a journal: less holds neither."""
+MAX_LUN_BYTES: Final = 2040 << 30
+"""The largest fixed VHD."""
+
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,14}")
+"""Clusters and nodes: NetBIOS names, 15 characters at most."""
+VM_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""VMs: nothing that means something in an MQTT topic or on a command line."""
+
+_UNITS: Final = {"b": 0, "kib": 10, "mib": 20, "gib": 30, "tib": 40}
+_SIZE = re.compile(r"\s*(\d{1,15})\s*([A-Za-z]+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class LabNode:
+    """One Hyper-V host. `weight` is NodeWeight, 0 or 1."""
+
+    id: NodeId
+    name: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LabLun:
+    """One logical unit of the array."""
+
+    id: LunId
+    size_bytes: int
+
+    @property
+    def blocks(self) -> int:
+        """Its size in blocks of 512 bytes."""
+        return self.size_bytes // BLOCK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class LabVm:
+    """One VM role. `port` is the client port on the switch; 0 takes a free one."""
+
+    name: str
+    lun: LunId
+    preferred: tuple[NodeId, ...] = ()
+    possible: tuple[NodeId, ...] = ()
+    owner: NodeId | None = None
+    boot_delay_ms: int = 1000
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Everything `hvc up` needs to know. Ports of 0 are chosen at start."""
+
+    name: str
+    nodes: tuple[LabNode, ...]
+    luns: tuple[LabLun, ...]
+    vms: tuple[LabVm, ...]
+    witness_lun: LunId | None
+    properties: Properties = field(default_factory=Properties)
+    bus_kind: BusKind = "auto"
+    bus_ports: tuple[int, ...] = (0, 0)
+    san_ports: tuple[int, ...] = (0,)
+    bind: str = "127.0.0.1"
+
+    @property
+    def paths(self) -> tuple[PathName, ...]:
+        """One path per array port: A, B, ..."""
+        return tuple(PathName(chr(ord("A") + at)) for at in range(len(self.san_ports)))
+
+    def definition(self, cluster_id: str) -> ClusterDefinition:
+        """The document every node and the judge get."""
+        return ClusterDefinition(
+            name=self.name,
+            id=cluster_id,
+            nodes=tuple(NodeDefinition(n.id, n.name, n.weight) for n in self.nodes),
+            groups=tuple(
+                GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms) for v in self.vms
+            ),
+            witness_lun=self.witness_lun,
+            paths=self.paths,
+            properties=self.properties,
+        )
+
+    def initiators(self) -> tuple[str, ...]:
+        """The initiator of every node: each LUN of a cluster is presented to all of them."""
+        return tuple(initiator_name(n.name) for n in self.nodes)
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of "64 MiB" and the like (KiB, MiB, GiB, TiB, B), or None for what is not a size."""
+    match = _SIZE.fullmatch(text)
+    if match is None or match.group(2).lower() not in _UNITS:
+        return None
+    return int(match.group(1)) << _UNITS[match.group(2).lower()]
+
+
+def size_text(size: int) -> str:
+    """The shortest exact form of a size, as a lab file would say it."""
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size >= 1 << shift and size % (1 << shift) == 0:
+            return f"{size >> shift} {unit}"
+    return f"{size} B"
