@@ -41,6 +41,7 @@ from .journal import (
     genesis,
     is_blank,
     lba_of,
+    size_problem,
 )
 from .vhd import footer_problem, format_disk
 
@@ -262,10 +263,11 @@ class Guest:
 
     def _sized(self, now: Instant, lun_blocks: int, out: list[GuestEffect]) -> None:
         self._lun_blocks = lun_blocks
-        records = capacity(lun_blocks)
-        if records == 0:
-            self._stop("boot", f"a LUN of {lun_blocks} blocks is too small for a VHD with a journal", out)
+        problem = size_problem(lun_blocks)
+        if problem is not None:
+            self._stop("boot", problem, out)
             return
+        records = capacity(lun_blocks)
         self._last_data = records - min(BOOT_RESERVE, max(1, records // 8))
         self._state = GuestState.CHECKING
         self._disk.begin(now, Read(lun_blocks - 1, 1), self._paths, out)

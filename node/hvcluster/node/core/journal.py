@@ -16,6 +16,8 @@ from typing import Final
 
 from hvcluster.model.vocabulary import BLOCK_BYTES, Generation, NodeId
 
+from .vhd import MAX_VHD_BYTES
+
 JOURNAL_LBA: Final = 64
 """First block of the journal; the blocks before it stay free for a boot sector and a partition table."""
 
@@ -106,6 +108,15 @@ def lba_of(sequence: int) -> int:
 def capacity(lun_blocks: int) -> int:
     """How many records a LUN can hold: all blocks from JOURNAL_LBA to the one before the VHD footer. May be 0."""
     return max(0, lun_blocks - 1 - JOURNAL_LBA)
+
+
+def size_problem(lun_blocks: int) -> str | None:
+    """Why a LUN cannot be the disk of a VM by its size alone; None when it can."""
+    if capacity(lun_blocks) == 0:
+        return f"a LUN of {lun_blocks} blocks is too small for a VHD with a journal; {JOURNAL_LBA + 2} are the least"
+    if (lun_blocks - 1) * BLOCK_BYTES > MAX_VHD_BYTES:
+        return f"a LUN of {lun_blocks} blocks is too large: a VHD has at most {MAX_VHD_BYTES >> 30} GiB"
+    return None
 
 
 def encode(tail: Tail, kind: Kind, generation: Generation, node: NodeId, payload: bytes = b"") -> tuple[bytes, Tail]:
