@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
-import uvloop
 
 from hvcluster.model.scsi import UNKNOWN, Command, Nexus, PersistentReserveOut, ReserveOut, Result, TestUnitReady
 from hvcluster.model.vocabulary import Generation, LunId, NodeId, PathName
 from hvcluster.node.core.journal import JOURNAL_LBA
 from hvcluster.node.guest.host import Placement, VmHost
+from hvcluster.runtime import loop
 from hvcluster.san.core.events import CreateLun, Unmask
 from tests.core import array_driver
 
@@ -26,10 +27,17 @@ FIRST = Generation(1)
 WAIT_S = 20.0
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Both loops that a node may run on."""
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
+def on_both_loops(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """Run a coroutine test once on each of the loops that a node may run on."""
+
+    def run(loop_name: loop.Loop, **arguments: object) -> None:
+        loop.run(test(**arguments), loop_name)
+
+    own = list(inspect.signature(test).parameters.values())
+    added = inspect.Parameter("loop_name", inspect.Parameter.KEYWORD_ONLY)
+    run.__signature__ = inspect.Signature([*own, added])  # type: ignore[attr-defined]  # what pytest looks at
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return pytest.mark.parametrize("loop_name", ["asyncio", "uvloop"])(run)
 
 
 class San:
@@ -158,6 +166,7 @@ async def raw(address: str, request: bytes) -> bytes:
         writer.close()
 
 
+@on_both_loops
 async def test_a_vm_serves_what_the_lun_has() -> None:
     """Issue 2, VMs: GET / tells VM, node, generation, sequence, boots; POST /append; GET /records?from=."""
     async with lab(San()) as node:
@@ -181,6 +190,7 @@ async def test_a_vm_serves_what_the_lun_has() -> None:
         assert (await get(f"{base}/records?from=99"))[1] == []
 
 
+@on_both_loops
 async def test_the_next_owner_has_every_acknowledged_record() -> None:
     """DESIGN 1 and 4: kill the owner, boot from the same LUN elsewhere; nothing acknowledged is missing."""
     san = San()
@@ -197,6 +207,7 @@ async def test_the_next_owner_has_every_acknowledged_record() -> None:
         assert [(r["generation"], r["node"]) for r in records if r["kind"] == "boot"] == [(1, 1), (2, 2)]
 
 
+@on_both_loops
 async def test_twenty_vms_boot_side_by_side() -> None:
     """Issue 2, point 3: 20 VMs after a kill; their boot delays must not add up."""
     async with lab(San(luns=20)) as node:
@@ -221,6 +232,7 @@ async def test_twenty_vms_boot_side_by_side() -> None:
         ("GET", "/records?limit=-5", b"", 400, "size"),
     ],
 )
+@on_both_loops
 async def test_wrong_requests_are_told_why_in_json(method: str, path: str, body: bytes, status: int, code: str) -> None:
     """Errors a script can rely on, and no wrong request reaches the disk as a record."""
     async with lab(San()) as node:
@@ -235,6 +247,7 @@ async def test_wrong_requests_are_told_why_in_json(method: str, path: str, body:
         assert about["sequence"] == 1
 
 
+@on_both_loops
 async def test_a_body_of_unstated_length_is_limited_too() -> None:
     """Message sizes are limited whatever the client says of them."""
     async with lab(San()) as node:
@@ -248,6 +261,7 @@ async def test_a_body_of_unstated_length_is_limited_too() -> None:
         assert b'"error": "request"' in reply
 
 
+@on_both_loops
 async def test_an_append_is_not_acknowledged_while_the_array_is_silent() -> None:
     """DESIGN 4: acknowledged only after the LUN has it."""
     async with lab(San()) as node:
@@ -262,6 +276,7 @@ async def test_an_append_is_not_acknowledged_while_the_array_is_silent() -> None
         assert (await waiting)[0] == 200
 
 
+@on_both_loops
 async def test_a_vm_whose_disk_was_taken_stops_and_says_what_it_does_not_know() -> None:
     """DESIGN 4 and 7: a late write meets RESERVATION CONFLICT; the VM turns off; the client hears 503."""
     async with lab(San()) as node:
@@ -278,6 +293,7 @@ async def test_a_vm_whose_disk_was_taken_stops_and_says_what_it_does_not_know() 
         assert node.san.commands == commands
 
 
+@on_both_loops
 async def test_power_off_drops_every_connection_at_once() -> None:
     """Terminate is a pulled plug: no answer, no more port, one report."""
     async with lab(San()) as node:
@@ -297,6 +313,7 @@ async def test_power_off_drops_every_connection_at_once() -> None:
         assert len(node.stopped) == 1
 
 
+@on_both_loops
 async def test_a_polite_stop_answers_those_who_wait() -> None:
     """DESIGN 4, planned offline: the guest finishes its writes and its clients hear of it."""
     async with lab(San()) as node:
@@ -312,6 +329,7 @@ async def test_a_polite_stop_answers_those_who_wait() -> None:
         assert node.stopped == [("D1", FIRST, "shutdown", "moved")]
 
 
+@on_both_loops
 async def test_an_array_that_never_answers_ends_the_vm_within_its_disk_timeout() -> None:
     """DESIGN 7: VMs stall and retry within the guest timeout, not longer."""
     async with lab(San(), disk_timeout_us=200_000) as node:
@@ -327,6 +345,7 @@ async def test_an_array_that_never_answers_ends_the_vm_within_its_disk_timeout()
         assert [entry[2] for entry in node.stopped] == ["disk"]
 
 
+@on_both_loops
 async def test_paths_that_come_and_go_are_followed() -> None:
     """DESIGN 7, path lost: a VM uses whichever path is up, and waits while none is."""
     async with lab(San()) as node:
@@ -339,6 +358,7 @@ async def test_paths_that_come_and_go_are_followed() -> None:
         assert (await post(f"{base}/append", b"a"))[0] == 200
 
 
+@on_both_loops
 async def test_every_start_is_answered_by_exactly_one_stop() -> None:
     """DESIGN 2: every question gets exactly one answer, whenever the VM is turned off."""
     async with lab(San(luns=4)) as node:
@@ -359,6 +379,7 @@ async def test_every_start_is_answered_by_exactly_one_stop() -> None:
         assert node.host.running() == ()
 
 
+@on_both_loops
 async def test_a_service_that_cannot_listen_is_a_crash_of_the_vm() -> None:
     """A bind host that is not ours is reported with its name, not by silence."""
     san = San()
@@ -379,6 +400,7 @@ async def test_a_service_that_cannot_listen_is_a_crash_of_the_vm() -> None:
     await host.close()
 
 
+@on_both_loops
 async def test_a_full_journal_answers_507() -> None:
     """Insufficient storage has a status of its own, so that a client does not retry."""
     async with lab(San(blocks=JOURNAL_LBA + 9)) as node:
