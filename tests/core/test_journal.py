@@ -150,3 +150,14 @@ def test_two_nodes_never_share_a_generation() -> None:
     found = check(genesis("D1"), blocks)
     assert found.broken is not None
     assert "belongs to node 1" in found.broken
+
+
+def test_two_histories_cannot_be_spliced_into_one() -> None:
+    """DESIGN 4: a record holds the checksum of the previous one, so a record that was replaced by another shows."""
+    one = chain((1, 1, MAX_GROUP + 5))
+    before = check(genesis("D1"), one[:3]).records[-1]
+    other, _ = encode(tail_after(before), Kind.DATA, Generation(1), NodeId(1), b"another history")
+    found = check(genesis("D1"), [*one[:3], other, *one[4:]])
+    assert len(found.records) == 4
+    assert found.broken is not None
+    assert "names another predecessor" in found.broken
