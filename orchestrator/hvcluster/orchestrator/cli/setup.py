@@ -194,9 +194,8 @@ def down(purge: bool, keep_data: bool, choice: Choice) -> None:
         raise Failure(Exit.USAGE, "a compose project is not ended here", "run `docker compose down`")
     directory = choice.directory()
     ended = asyncio.run(launcher.down(directory, purge, _tell))
-    click.echo(
-        f"{directory.name} is down ({ended} processes ended); its data is {'gone' if purge else f'in {directory.path}'}."
-    )
+    data = "gone" if purge else f"in {directory.path}"
+    click.echo(f"{directory.name} is down ({ended} processes ended); its data is {data}.")
 
 
 @click.command()

@@ -1,0 +1,139 @@
+"""`hvc move`, `probe`, `demo`.
+
+Law: arguments in, words out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from hvcluster.orchestrator.errors import Exit, Failure
+from hvcluster.orchestrator.lab_reader import near
+
+from .options import Choice, lab_options
+
+
+@click.command()
+@click.argument("vm")
+@click.option("--to", "target", metavar="NODE", help="Where to; the best node if left out.")
+@lab_options
+def move(vm: str, target: str | None, choice: Choice) -> None:
+    """Move a VM to another node, planned: no detection, a short pause for its clients.
+
+    \b
+    hvc move D1 --to HyperV-2
+    """
+
+    async def work() -> str:
+        from hvcluster.orchestrator.driver import member
+        from hvcluster.orchestrator.observer import Observer
+        from hvcluster.orchestrator.state import Role
+        from hvcluster.v1 import node_pb2
+
+        driver = choice.driver()
+        name = _vm_name(vm, [group.name for group in driver.definition.groups])
+        node = 0 if target is None else (await member(driver, target, Role.NODE)).node
+        async with Observer(driver) as observer:
+            request = node_pb2.MoveGroupRequest(group=name, target=node)
+            reply = await observer.request(node_pb2.OperatorRequest(move_group=request))
+            picture = await observer.look()
+        group = picture.group(name)
+        where = "" if group is None else f": {name} is {group.state.lower()} on {picture.node_name(group.owner)}"
+        return f"{reply.text or 'done'}{where}"
+
+    click.echo(asyncio.run(work()))
+
+
+def _vm_name(name: str, known: list[str]) -> str:
+    for candidate in known:
+        if candidate.lower() == name.lower():
+            return candidate
+    remedy = near(name, known) or f"there are {', '.join(known[:10])}"
+    raise Failure(Exit.NOT_FOUND, f"there is no VM {name!r}", remedy)
+
+
+@click.command()
+@click.argument("vms", nargs=-1)
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to ask.")
+@click.option("--interval-ms", type=float, default=20.0, show_default=True, help="Between two requests per VM.")
+@click.option("--read-only", is_flag=True, help="Only GET /; verify nothing.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@lab_options
+def probe(
+    vms: tuple[str, ...], seconds: float, interval_ms: float, read_only: bool, as_json: bool, choice: Choice
+) -> int:
+    """Be a client of VMs (all if none is named): measure downtime, then verify every acknowledged write.
+
+    Exit status 1 if an acknowledged write is lost, the chain is broken or a generation falls.
+
+    \b
+    hvc probe D1 --seconds 30        and in another terminal: hvc kill HyperV-1
+    """
+
+    async def work() -> int:
+        from hvcluster.orchestrator.probe import Probe
+
+        driver = choice.driver()
+        addresses = (await driver.addresses()).vms
+        names = [_vm_name(vm, list(addresses)) for vm in vms] or list(addresses)
+        async with Probe({name: addresses[name] for name in names}, interval_ms / 1000, not read_only) as client:
+            await asyncio.sleep(seconds)
+            await client.pause()
+            broken = False
+            for name in names:
+                seen = client.seen[name]
+                verdict = None if read_only else await client.verify(name)
+                problems = () if verdict is None else verdict.problems
+                broken = broken or bool(problems) or not seen.answers
+                longest = seen.longest
+                row = {
+                    "vm": name,
+                    "answers": seen.answers,
+                    "failures": seen.failures,
+                    "acknowledged": len(seen.acknowledged),
+                    "gaps_ms": [round(gap.seconds * 1000, 1) for gap in seen.gaps],
+                    "longest_gap_ms": None if longest is None else round(longest.seconds * 1000, 1),
+                    "records": None if verdict is None else verdict.records,
+                    "generations": None if verdict is None else list(verdict.generations),
+                    "problems": list(problems),
+                }
+                click.echo(json.dumps(row) if as_json else _probe_line(row))
+        return Exit.FAILED if broken else Exit.OK
+
+    return asyncio.run(work())
+
+
+def _probe_line(row: dict[str, object]) -> str:
+    gap = "no gap" if row["longest_gap_ms"] is None else f"longest gap {row['longest_gap_ms']} ms"
+    chain = "" if row["records"] is None else f", {row['records']} records in generations {row['generations']}"
+    problems = row["problems"]
+    verdict = f" BROKEN: {problems}" if problems else ""
+    counts = f"{row['answers']} answers, {row['failures']} failures, {row['acknowledged']} acknowledged"
+    return f"{row['vm']}: {counts}, {gap}{chain}{verdict}"
+
+
+@click.command()
+@click.option("--connection-loss", is_flag=True, help="Detect a dead process by its last will and a refused probe.")
+@click.option("--state", type=click.Path(path_type=Path), envvar="HVC_STATE", help="Where the lab keeps its state.")
+def demo(connection_loss: bool, state: Path | None) -> int:
+    """A failover of real processes, told as it happens; under a minute.
+
+    A VM's host is killed, then another one is frozen and wakes up late. Exit status 1 if a promise did not hold.
+    """
+
+    async def work() -> int:
+        from hvcluster.orchestrator import demo as story
+        from hvcluster.orchestrator.state import state_home
+        from hvcluster.runtime import signals
+
+        stop = signals.install()
+        held = await signals.until_stopped(stop, story.run(state or state_home(), connection_loss), "demo")
+        if held is None:
+            raise KeyboardInterrupt
+        return Exit.OK if held else Exit.FAILED
+
+    return asyncio.run(work())
