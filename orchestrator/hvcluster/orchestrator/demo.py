@@ -38,6 +38,7 @@ HEALTHY_S: Final = 40.0
 TAKEOVER_S: Final = 15.0
 BACK_S: Final = 15.0
 WARM_WRITES: Final = 25
+BOOT_MS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def lab(connection_loss: bool) -> Lab:
         name="DEMO",
         nodes=tuple(LabNode(NodeId(number), f"HyperV-{number}") for number in (1, 2, 3)),
         luns=(LabLun(LunId(1), 64 << 20), LabLun(LunId(2), 64 << 20)),
-        vms=(LabVm(VM, LunId(2), owner=NodeId(1), boot_delay_ms=300),),
+        vms=(LabVm(VM, LunId(2), owner=NodeId(1), boot_delay_ms=BOOT_MS),),
         witness_lun=LunId(1),
         properties=properties,
     )
@@ -198,7 +199,7 @@ async def _explain(stage: Stage, lost: NodeId, generation: int, fault_us: int, g
             "detection": silence,
             "decision": "votes, leader, placement, committed by a majority",
             "reservation": "register, preempt the old key, nobody else left",
-            "VM start": "of which 300 ms is the guest's boot delay",
+            "VM start": f"of which {BOOT_MS * LAB_TIME_SCALE:.0f} ms is the guest's boot delay",
             "client": "found again by the switch at the same address",
         },
     )

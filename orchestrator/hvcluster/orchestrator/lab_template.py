@@ -52,7 +52,7 @@ lun = 2                    # one VM, one LUN: the reservation is per LUN
 owner = "HyperV-1"         # where it starts the first time
 # preferred = ["HyperV-1", "HyperV-2"]   # in this order
 # possible = ["HyperV-1", "HyperV-2"]    # nowhere else; leave out for every node
-boot_delay_ms = 300        # how long its guest takes to boot; not scaled by time_scale
+boot_delay_ms = 2000       # how long its guest takes to boot; scaled by time_scale like every duration
 # port = 8081              # its client port on the virtual switch; leave out for a free one
 
 [buses]

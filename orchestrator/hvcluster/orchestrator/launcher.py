@@ -168,11 +168,11 @@ async def down(directory: LabDir, purge: bool = False, progress: Progress = sile
     runtime = _record(directory)
     running = alive(runtime)
     if runtime is not None:
-        for role in STOP_ORDER:
+        for role, grace_s in STOP_ORDER:
             records = [p for p in running if p.spec.role is role]
             if records:
                 progress(f"ending {', '.join(p.spec.name for p in records)}")
-                await processes.end(records, runtime.boot)
+                await processes.end(records, runtime.boot, grace_s)
     swept = processes.sweep(directory)
     if purge:
         directory.purge()

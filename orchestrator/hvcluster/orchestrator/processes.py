@@ -144,11 +144,13 @@ async def gone(record: ProcessRecord, boot: str, deadline_s: float) -> bool:
 
 async def end(records: Sequence[ProcessRecord], boot: str, grace_s: float = STOP_S) -> None:
     """SIGTERM to all, SIGKILL to those that stay (a frozen one is killed at once); returns when all are gone."""
+    loop = asyncio.get_running_loop()
+    last = loop.time() + grace_s
     for record in records:
         frozen = life(record, boot) is Life.FROZEN
         send(record, boot, signal.SIGKILL if frozen or grace_s <= 0 else signal.SIGTERM)
     for record in records:
-        if not await gone(record, boot, grace_s):
+        if not await gone(record, boot, last - loop.time()):
             send(record, boot, signal.SIGKILL)
             await gone(record, boot, STOP_S)
 
@@ -167,5 +169,6 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *arguments)
 
 
-STOP_ORDER: Final = (Role.NODE, Role.SWITCH, Role.SAN, Role.BUS)
-"""Nodes first: they flush to an array that is still there."""
+STOP_ORDER: Final = ((Role.NODE, 0.0), (Role.SWITCH, STOP_S), (Role.SAN, STOP_S), (Role.BUS, STOP_S))
+"""Who ends when, with which grace. Nodes first and at once: a node asked politely would move its VMs to nodes that end
+too; what was acknowledged is on the LUNs already."""

@@ -41,6 +41,8 @@ class _Half(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.peer: _Half | None = None
         self.lost: Callable[[], None] | None = None
+        self._early = bytearray()
+        self._early_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -53,14 +55,35 @@ class _Half(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.peer is not None and self.peer.transport is not None:
             self.peer.transport.write(data)
+            return
+        self._early += data  # a loop may read although told to wait before the other side is there
+        if len(self._early) >= BUFFER_BYTES and self.transport is not None:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Half-close: pass it on and stay open for the other direction."""
-        if self.peer is None or self.peer.transport is None or self.peer.transport.is_closing():
+        if self.peer is None:
+            self._early_end = True
+            return True
+        if self.peer.transport is None or self.peer.transport.is_closing():
             return False
         with contextlib.suppress(OSError):
             self.peer.transport.write_eof()
         return True
+
+    def join(self, peer: _Half) -> None:
+        """The other side is there: hand over what came early, and begin to relay."""
+        assert self.transport is not None
+        assert peer.transport is not None
+        self.peer, peer.peer = peer, self
+        if self._early:
+            peer.transport.write(bytes(self._early))
+            self._early.clear()
+        if self._early_end:
+            with contextlib.suppress(OSError):
+                peer.transport.write_eof()
+        with contextlib.suppress(RuntimeError):
+            self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         """This side is slow: stop reading from the other."""
@@ -120,7 +143,6 @@ class Port:
             return
         self._open[client] = owner
         client.lost = lambda: self._forget(client)
-        client.transport.pause_reading()
         task = asyncio.get_running_loop().create_task(self._connect(client, owner), name="connect to the owner")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -140,9 +162,7 @@ class Port:
         if client not in self._open or client.transport.is_closing():
             reset(far.transport)
             return
-        client.peer, far.peer = far, client
-        with contextlib.suppress(RuntimeError):
-            client.transport.resume_reading()
+        client.join(far)
 
     def _forget(self, client: _Half) -> None:
         self._open.pop(client, None)

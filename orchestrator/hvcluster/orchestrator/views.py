@@ -117,7 +117,12 @@ def _lun(picture: Picture, row: san_pb2.LunRow) -> Json:
         "holder": None if holder is None else holder.nexus.initiator,
         "holder_key": None if holder is None else f"{holder.key:016x}",
         "registrations": [
-            {"initiator": r.nexus.initiator, "path": r.nexus.port, "key": f"{r.key:016x}", "meaning": key_text(r.key)}
+            {
+                "initiator": r.nexus.initiator,
+                "path": r.nexus.port,
+                "key": f"{r.key:016x}",
+                "meaning": key_text(r.key, lun_use(picture, row.lun) == "witness"),
+            }
             for r in row.registrations
         ],
     }

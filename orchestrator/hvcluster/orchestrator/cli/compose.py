@@ -49,3 +49,20 @@ def ready(address: str) -> None:
         asyncio.run(work())
     except (OSError, ValueError) as error:
         raise Failure(Exit.UNREACHABLE, f"{address} does not accept connections: {error}") from None
+
+
+@compose.command()
+@click.argument("definition_file", type=click.Path(path_type=Path))
+def switch(definition_file: Path) -> int:
+    """Run the virtual switch of the project: a port per VM, from 8081 on."""
+    from hvcluster.orchestrator import switch as switch_process
+    from hvcluster.orchestrator.compose_lab import FIRST_VM_PORT
+    from hvcluster.orchestrator.inside import Inside, node_address
+
+    made = Inside(definition_file).definition
+    arguments = ["--cluster-id", made.id, "--bus", "A=bus-a:1883", "--bus", "B=bus-b:1883"]
+    for node in made.nodes:
+        arguments += ["--node", f"{node.id}={node_address(node.name)}"]
+    for at, group in enumerate(made.groups):
+        arguments += ["--port", f"{group.name}=0.0.0.0:{FIRST_VM_PORT + at}"]
+    return switch_process.main(arguments)

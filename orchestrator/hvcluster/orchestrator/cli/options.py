@@ -5,6 +5,7 @@ Law: options shared by all commands, and the choice they lead to; nothing is sta
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,11 @@ class Choice:
             from hvcluster.orchestrator.compose import Compose
 
             return Compose(self.project)
+        inside = os.environ.get("HVC_INSIDE")
+        if inside:
+            from hvcluster.orchestrator.inside import Inside
+
+            return Inside(Path(inside))
         from hvcluster.orchestrator.local import Local
 
         return Local(self.directory())

@@ -113,17 +113,18 @@ def luns(picture: Picture) -> RenderableType:
     names = {initiator_name(node.name): node.name for node in picture.definition.nodes}
     for row in picture.luns:
         holder = next((r for r in row.registrations if r.holder), None)
-        keys = "\n".join(
-            f"{names.get(r.nexus.initiator, r.nexus.initiator)}/{r.nexus.port} {key_text(r.key)}"
+        use = lun_use(picture, row.lun)
+        keys = [
+            f"{names.get(r.nexus.initiator, r.nexus.initiator)}/{r.nexus.port} {key_text(r.key, use == 'witness')}"
             for r in row.registrations
-        )
+        ]
         table.add_row(
             str(row.lun),
-            lun_use(picture, row.lun),
+            use,
             size_text(row.blocks * 512),
             "-" if holder is None else names.get(holder.nexus.initiator, holder.nexus.initiator),
             f"{row.type} Write Exclusive, Registrants Only" if row.type == 5 else str(row.type or "-"),
-            keys or "-",
+            "\n".join(keys) or "-",
         )
     return table
 
