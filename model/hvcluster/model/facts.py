@@ -33,6 +33,7 @@ class FactKind(Enum):
     CLUSTER_FORMED = ("CORE", 0, "the cluster formed")
     NODE_UP = ("CORE", 0, "a node became a member")
     NODE_DOWN = ("CORE", 1135, "a node was removed from membership")
+    NODE_REMOVED = ("CORE", 0, "this node was removed from membership; its cluster service restarts")
     NODE_LEAVING = ("CORE", 0, "a node was asked to stop and is drained")
     VOTES_CHANGED = ("QUORUM", 0, "the votes that count have changed")
     SNAPSHOT_TAKEN = ("DM", 0, "the database was written as a snapshot")

@@ -44,7 +44,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One role. `waiting`: after the cluster formed, it waits a while for its last owner."""
+    """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online once."""
 
     definition: GroupDefinition
     owner: NodeId
@@ -53,6 +53,7 @@ class Group:
     desired: bool
     moving_to: NodeId
     waiting: bool
+    served: bool
     cause: str
     reason: str
 
@@ -101,7 +102,7 @@ class Database:
             owner = group.owner or (group.preferred[0] if group.preferred else able[position % len(able)])
             reason = "first owner when the cluster was created"
             groups.append(
-                Group(group, owner, Generation(0), GroupState.OFFLINE, True, NOBODY, True, "created", reason)
+                Group(group, owner, Generation(0), GroupState.OFFLINE, True, NOBODY, True, False, "created", reason)
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
         return Database(Image(members, tuple(groups), definition.witness_lun is not None, dynamic))
@@ -194,7 +195,7 @@ class Database:
         if taken:
             return False
         group = Group(
-            definition, NOBODY, Generation(0), GroupState.OFFLINE, True, NOBODY, False, "created", "defined by an operator"
+            definition, NOBODY, Generation(0), GroupState.OFFLINE, True, NOBODY, False, False, "created", "defined"
         )
         self.groups = dict(sorted({**self.groups, group.name: group}.items()))
         return True
@@ -229,6 +230,12 @@ class Database:
             case ReportGroup(_, seen, state, cause, reason):
                 if group.generation != seen or group.state == state:
                     return False
-                changed = replace(group, state=state, cause=cause or group.cause, reason=reason or group.reason)
+                changed = replace(
+                    group,
+                    state=state,
+                    served=group.served or state is GroupState.ONLINE,
+                    cause=cause or group.cause,
+                    reason=reason or group.reason,
+                )
         self.groups[group.name] = changed
         return True

@@ -81,12 +81,16 @@ class ProbePeer:
 
 @dataclass(frozen=True, slots=True)
 class StartVm:
-    """Boot the VM of a group from the VHD on its LUN. Answered by VmStarted or VmStopped."""
+    """Boot the VM of a group from the VHD on its LUN. Answered by VmStarted or VmStopped.
+
+    `format_blank`: the group has never been online, so a blank LUN is a new one and gets its VHD now.
+    """
 
     group: str
     generation: Generation
     lun: LunId
     boot_delay_us: int
+    format_blank: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ def founded(definition: ClusterDefinition, node: NodeId) -> SavedState:
     return SavedState(first_store(definition.id, node), Incarnation(0), FIRST_TERM, NOBODY, snapshot, ())
 
 
-def wiped(store: StoreId) -> SavedState:
-    """An empty disk under a new identity: it knows no cluster, votes for nobody that counts, and waits to be taken in."""
-    return SavedState(store, Incarnation(0), 0, NOBODY, None, ())
+def wiped(store: StoreId, incarnation: Incarnation) -> SavedState:
+    """An empty disk under a new identity: it knows no cluster, votes for nobody that counts, and waits to be taken in.
+
+    `incarnation`: higher than any the old disk can have reached (the shell takes the seconds since 1970), so that peers take
+    the newcomer for the newer life of the node.
+    """
+    return SavedState(store, incarnation, 0, NOBODY, None, ())

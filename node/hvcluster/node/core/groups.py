@@ -40,7 +40,7 @@ class Phase(Enum):
 class Run:
     """One generation of one group on this node."""
 
-    __slots__ = ("boot_delay_us", "generation", "group", "key", "lun", "phase", "planned")
+    __slots__ = ("boot_delay_us", "format_blank", "generation", "group", "key", "lun", "phase", "planned")
 
     def __init__(self, group: Group, me: NodeId, boot_delay_us: int) -> None:
         self.group = group.name
@@ -48,6 +48,7 @@ class Run:
         self.lun = group.definition.lun
         self.key = ReservationKey(group.generation, me)
         self.boot_delay_us = boot_delay_us
+        self.format_blank = not group.served
         self.phase = Phase.WAITING
         self.planned = False  # it ends because a move or an operator wants it offline
 
@@ -67,6 +68,8 @@ class Groups:
         "_starts",
         "_time_scale",
         "_timing",
+        "fresh",
+        "look_again",
         "reports",
         "runs",
     )
@@ -96,12 +99,17 @@ class Groups:
         self._out = out
         self.runs: dict[str, Run] = {}
         self.reports: dict[str, GroupReport] = {}
+        self.fresh: list[GroupReport] = []
+        """Reports made since they were last sent."""
+        self.look_again = False
+        """A run ended; the database may want another one in its place."""
         self._ran: dict[str, Generation] = {}
 
     # what the database says
 
     def reconcile(self, now: Instant) -> None:
         """Compare runs with the database; end what is no longer ours, start what newly is."""
+        self.look_again = False
         database = self._database()
         member = database.is_member(self._me, self._incarnation)
         for run in tuple(self.runs.values()):
@@ -158,7 +166,7 @@ class Groups:
                 run.phase = Phase.BOOTING
                 reason = "its disk is reserved for this node alone"
                 self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
-                self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us))
+                self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us, run.format_blank))
             case DiskOutcome.NO_PATH:
                 run.phase = Phase.WAITING
                 self._out.timer(RETRY_TIMER, now + self._timing.delay)
@@ -194,6 +202,7 @@ class Groups:
             self._release(now, run)
         elif run.phase is Phase.STOPPING:
             del self.runs[name]
+            self.look_again = True
             self._clean(now, run)
         else:
             if cause == "fenced":
@@ -233,6 +242,7 @@ class Groups:
                     self._release(now, run)
                 else:
                     del self.runs[run.group]
+                    self.look_again = True
                     self._clean(now, run)
 
     def _clean(self, now: Instant, run: Run) -> None:
@@ -242,8 +252,9 @@ class Groups:
             self._procedures.start(now, name, unregister(self._paths, run.lun), lambda at, _: self._cleaned(at))
 
     def _cleaned(self, now: Instant) -> None:
-        self.reconcile(now)
-        self.retry(now)
+        self.look_again = True
+        if any(run.phase is Phase.WAITING for run in self.runs.values()):
+            self._out.timer(RETRY_TIMER, now)
 
     def _release(self, now: Instant, run: Run) -> None:
         steps = release(self._paths, run.lun, run.key.encode())
@@ -254,7 +265,7 @@ class Groups:
         reason = "the reservation was released"
         self._out.fact(FactKind.DISK_OFFLINE, reason, group=run.group, lun=run.lun, generation=run.generation)
         self._report(run.group, run.generation, "OFFLINE", "", "taken offline as planned")
-        self.reconcile(now)
+        self.look_again = True
 
     def _fail(self, now: Instant, run: Run, cause: str, reason: str) -> None:
         del self.runs[run.group]
@@ -262,7 +273,8 @@ class Groups:
         self.retry(now)
 
     def _report(self, name: str, generation: Generation, outcome: str, cause: str, reason: str) -> None:
-        self.reports[name] = GroupReport(name, generation, outcome, cause, reason)
+        report = self.reports[name] = GroupReport(name, generation, outcome, cause, reason)
+        self.fresh.append(report)
 
     def stop_all(self, now: Instant, reason: str) -> None:
         """The node leaves politely with groups nobody could take: shut them down."""

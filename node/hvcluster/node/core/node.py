@@ -17,7 +17,7 @@ from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, Pat
 
 from . import events as ev
 from . import messages as msg
-from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, ReportGroup
+from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, Noop, ReportGroup
 from .database import Database, Image
 from .effects import Effect, EndProcess, Publish, Reply, RestartService, Send
 from .groups import ALIVE_TIMER, RETRY_TIMER, Groups
@@ -301,6 +301,8 @@ class NodeCore:
         state = self.state
         self.out.timer(TICK, now + self.timing.delay)
         self.beats.check_routes(now)
+        if self.applied == state.commit:
+            self.replication.compact(self.database.encode, self.definition.properties.snapshot_entries)
         self._publish(now)
         self._dirty = True
         self._check_quorum(now)
@@ -308,6 +310,8 @@ class NodeCore:
             for peer in self.beats.peers.values():
                 if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
                     self.replication.send(now, peer.id, peer.store)
+            if self.leaving_ticket is not None:
+                self._hand_over(now)
         self._resend_reports()
 
     def _publish(self, now: Instant) -> None:
@@ -383,8 +387,6 @@ class NodeCore:
         self.quorum.lost(now)
         self._led = True
         self._dirty = True
-        from .commands import Noop
-
         self.replication.propose((Noop(),))
         self._publish(now)
         if self.witness is not None:
@@ -460,21 +462,36 @@ class NodeCore:
                 if commands:
                     self.replication.propose(commands)
                     continue
-                if self.leaving_ticket is not None:
-                    self._hand_over(now)
-            break
-        if self._changed:
-            self._changed = False
-            self.groups.reconcile(now)
-            self.requests.look()
+            if self._changed or self.groups.look_again:
+                self._changed = False
+                self.groups.reconcile(now)
+                self.requests.look()
+            if not self._send_fresh():
+                break
         self._leader_sends(now)
-        if self.leaving_ticket is not None and self.state.log.snapshot is not None and not self.member and not self.ended:
-            me = self.database.members.get(self.me)
-            if me is not None and me.incarnation == self.incarnation:
-                self._finish_leaving(now)
+        self._check_membership(now)
         if self._restart is not None and not self.ended:
             self.out.add(RestartService(self._restart))
             self.ended = True
+
+    def _check_membership(self, now: Instant) -> None:
+        """The database may say that this very life of the service is over."""
+        me = self.database.members.get(self.me)
+        if me is None or me.up or me.incarnation != self.incarnation or self.ended:
+            return
+        if self.leaving_ticket is not None:
+            self._finish_leaving(now)
+        elif self._restart is None:
+            reason = "the others went on without it; it joins again as a new incarnation"
+            self.out.fact(FactKind.NODE_REMOVED, reason, incarnation=self.incarnation, runs=len(self.groups.runs))
+            self._restart = "removed from membership"
+
+    def _send_fresh(self) -> bool:
+        """Send new reports; True when that gave us, as leader, something to commit."""
+        fresh, self.groups.fresh = self.groups.fresh, []
+        for report in fresh:
+            self._send_report(report)
+        return bool(fresh) and self.state.leads
 
     def _leader_sends(self, now: Instant) -> None:
         state = self.state
@@ -489,7 +506,6 @@ class NodeCore:
                 self.replication.send(now, peer.id, peer.store)
         if self.witness is not None:
             self.witness.replicate(now)
-        self.replication.compact(self.database.encode, self.definition.properties.snapshot_entries)
 
     def _apply(self, now: Instant) -> None:
         """Apply what is committed."""
@@ -507,8 +523,6 @@ class NodeCore:
                 self._dirty = True
                 if state.leads:
                     self._note(entry.command)
-        if not state.leads:
-            self.replication.compact(self.database.encode, self.definition.properties.snapshot_entries)
 
     def _note(self, command: Command) -> None:
         """Record what the cluster has decided; the leader does, once."""

@@ -184,7 +184,7 @@ class Planner:
         entitled = tuple(
             Voter(m.id, m.store)
             for m in members
-            if m.up and (m.id == self._me or not self._drained_and_leaving(database, m))
+            if (m.up or self._is_coming(m)) and (m.id == self._me or not self._drained_and_leaving(database, m))
         )
         ready = tuple(voter for voter in entitled if self._caught_up(voter.node, voter.store))
         electorate = Electorate(
@@ -199,6 +199,11 @@ class Planner:
         )
         step = next_step(self._state.log.configuration, electorate)
         return [Configure(step.configuration, step.reason)] if step is not None else []
+
+    def _is_coming(self, member: Member) -> bool:
+        """A voter that is heard, with the disk it voted with, but not yet taken in: it keeps the vote it has."""
+        alive = self._alive(member.id)
+        return alive is not None and alive[1] == member.store and not self._is_leaving(member.id)
 
     def _drained_and_leaving(self, database: Database, member: Member) -> bool:
         if not self._is_leaving(member.id):

@@ -1,0 +1,60 @@
+"""The clients: they keep one address per VM, append records now and then, and remember what was acknowledged.
+
+Law: clients know only what an announcement says; the newest generation is where they go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvcluster.model.vocabulary import Generation, NodeId
+
+if TYPE_CHECKING:
+    from .world import World
+
+HOP_US = 500
+
+
+class Clients:
+    """One client per VM."""
+
+    def __init__(self, world: World, every_us: int) -> None:
+        self._world = world
+        self._every_us = every_us
+        self.serving: dict[str, tuple[Generation, NodeId]] = {}
+        self._open: dict[int, tuple[str, bytes]] = {}
+        self._tickets = 0
+        self.asked = 0
+        self.acknowledged_count = 0
+
+    def start(self) -> None:
+        for group in self._world.definition.groups:
+            self._world.after(self._world.random.randrange(self._every_us), self._append, group.name)
+
+    def announced(self, group: str, generation: Generation, node: NodeId) -> None:
+        """A node serves the VM from now on; older generations are not believed any more."""
+        if generation > self.serving.get(group, (0, 0))[0]:
+            self.serving[group] = (generation, node)
+
+    def _append(self, group: str) -> None:
+        self._world.after(self._every_us, self._append, group)
+        where = self.serving.get(group)
+        if where is None:
+            return
+        self._tickets += 1
+        payload = b"%d" % self._tickets
+        self.asked += 1
+        generation, node = where
+        self._open[self._tickets] = (group, payload)
+        if not self._world.machines[node].append(group, generation, self._tickets, payload):
+            del self._open[self._tickets]
+
+    def acknowledged(self, group: str, ticket: int, sequence: int) -> None:
+        """The VM says that a record is on the LUN."""
+        asked = self._open.pop(ticket, None)
+        if asked is not None:
+            self.acknowledged_count += 1
+            self._world.judge.acknowledged(group, sequence, asked[1])
+
+    def refused(self, ticket: int) -> None:
+        self._open.pop(ticket, None)
