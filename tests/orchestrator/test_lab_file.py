@@ -1,0 +1,171 @@
+"""Lab files: all problems at once, each with file, line and remedy; a good one becomes exactly the lab it describes."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvcluster.model import codec
+from hvcluster.model.definition import ClusterDefinition
+from hvcluster.orchestrator import lab_file
+from hvcluster.orchestrator.lab import parse_size, size_text
+from hvcluster.orchestrator.lab_file import LabInvalid
+from hvcluster.orchestrator.lab_template import render
+from hvcluster.orchestrator.toml_lines import Lines
+
+GOOD = """[cluster]
+name = "C1"
+[[node]]
+name = "A"
+[[node]]
+name = "B"
+[[lun]]
+id = 1
+size = "1 MiB"
+[[lun]]
+id = 2
+size = "64 MiB"
+[witness]
+lun = 1
+[[vm]]
+name = "D1"
+lun = 2
+"""
+
+
+def problems(text: str) -> list[tuple[int, str]]:
+    """What is wrong with a lab file, as (line, text and remedy)."""
+    with pytest.raises(LabInvalid) as raised:
+        lab_file.parse(text, "x.toml")
+    for problem in raised.value.problems:
+        assert problem.file == "x.toml"
+        assert problem.remedy, f"no remedy for: {problem.text}"
+    return [(problem.line, f"{problem.text}; {problem.remedy}") for problem in raised.value.problems]
+
+
+def test_the_template_is_the_scene() -> None:
+    """Issue 2: `hvc new lab` writes HyperV-1..3, the witness on LUN 1, D1 on LUN 2."""
+    lab = lab_file.parse(render("HVCLUSTER", "lab.toml"))
+    assert [(node.id, node.name, node.weight) for node in lab.nodes] == [
+        (1, "HyperV-1", 1), (2, "HyperV-2", 1), (3, "HyperV-3", 1),
+    ]  # fmt: skip
+    assert [(vm.name, vm.lun, vm.owner) for vm in lab.vms] == [("D1", 2, 1)]
+    assert lab.witness_lun == 1
+    assert lab.properties.time_scale == 0.1
+    assert lab.properties.connection_loss_detection
+
+
+def test_the_definition_survives_its_json() -> None:
+    """What is handed to nodes is what was described."""
+    made = lab_file.parse(render("HVCLUSTER", "lab.toml")).definition("abc")
+    assert codec.load(ClusterDefinition, codec.dump(made)) == made
+
+
+def test_the_compose_lab_is_good() -> None:
+    """The lab file that compose.yaml mounts is one."""
+    assert lab_file.load(Path(__file__).parents[2] / "compose" / "lab.toml").name == "HVCLUSTER"
+
+
+BAD = {
+    "wrong type": (GOOD.replace('name = "C1"', "name = 3"), 2, "name must be a text in quotes, not a whole number"),
+    "unknown key": (GOOD.replace('name = "C1"', 'name = "C1"\nprofil = "x"'), 3, "did you mean 'profile'"),
+    "unknown table": (GOOD + "[widness]\n", 18, "did you mean 'witness'"),
+    "duplicate node": (GOOD.replace('"B"', '"a"'), 6, "stands on line 4 already"),
+    "duplicate LUN": (GOOD.replace("id = 2", "id = 1"), 11, "LUN 1 stands on line 8 already"),
+    "missing LUN": (GOOD + '[[vm]]\nname = "D2"\nlun = 9\n', 20, "LUN 9, which does not exist"),
+    "two VMs on one LUN": (GOOD + '[[vm]]\nname = "D2"\nlun = 2\n', 20, "and so is 'D1' (line 17)"),
+    "witness in use": (GOOD.replace("[witness]\nlun = 1", "[witness]\nlun = 2"), 14, "in use by VM 'D1'"),
+    "witness missing": (GOOD.replace("[witness]\nlun = 1", "[witness]\nlun = 7"), 14, "does not exist"),
+    "bad size": (GOOD.replace('"64 MiB"', '"64 MB"'), 12, "is no size"),
+    "tiny size": (GOOD.replace('"64 MiB"', '"1 KiB"'), 12, "out of range"),
+    "unknown owner": (GOOD + 'preferred = ["A", "C"]\n', 18, "preferred names no node: 'C'"),
+    "owner not possible": (GOOD + 'possible = ["A"]\nowner = "B"\n', 19, "add it to possible"),
+    "bad property": (GOOD + "[properties]\nsame_subnet_delay_ms = 5\n", 19, "choose a value from 250 to 2000"),
+    "unknown property": (GOOD + "[properties]\nsame_subnet_delay = 5\n", 19, "did you mean 'same_subnet_delay_ms'"),
+    "two ports alike": (GOOD + "port = 5000\n[san]\nports = [5000]\n", 18, "is taken by the array"),
+    "three buses": (GOOD + "[buses]\nports = [1, 2, 3]\n", 19, "3 ports for 2 buses"),
+    "no vote": (GOOD.replace('"A"', '"A"\nweight = 0').replace('"B"', '"B"\nweight = 0'), 5, "no node has a vote"),
+    "syntax": (GOOD + "lun = \n", 18, "not TOML"),
+    "bad VM name": (GOOD.replace('"D1"', '"a/b"'), 16, "is no VM name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_a_problem_has_its_line_and_its_remedy(case: str) -> None:
+    """Issue 2, bad input: each problem with file, line and remedy."""
+    text, line, words = BAD[case]
+    found = problems(text)
+    assert any(at == line and words in said for at, said in found), found
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Issue 2, bad input: all problems at once."""
+    text = GOOD.replace("id = 2", "id = 1").replace('"B"', '"A"') + 'x = 1\n[[vm]]\nname = "D1"\nlun = 5\n'
+    assert len(problems(text)) >= 4
+
+
+def test_sixty_five_nodes_are_too_many() -> None:
+    """Issue 2, bad input: more nodes than 64."""
+    text = GOOD + "".join(f'[[node]]\nname = "N{number}"\n' for number in range(63))
+    assert any("65 nodes" in said for _, said in problems(text))
+    lab_file.parse(text.removesuffix('[[node]]\nname = "N62"\n'))
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    """Whatever is in the file, the answer is a lab or problems."""
+    with contextlib.suppress(LabInvalid):
+        lab_file.parse(text)
+
+
+_VALUES = st.recursive(
+    st.integers() | st.booleans() | st.text(max_size=4) | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", min_size=1, max_size=2), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["cluster", "node", "lun", "vm", "witness", "buses", "san", "properties", "network"]), _VALUES)
+def test_any_value_anywhere_is_judged_not_raised(key: str, value: object) -> None:
+    """A table may hold anything of any type."""
+    text = f"{key} = {_toml(value)}\n"
+    with contextlib.suppress(LabInvalid, tomllib.TOMLDecodeError):
+        tomllib.loads(text)
+        lab_file.parse(text)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return (
+            '"'
+            + "".join(f"\\u{ord(c):04x}" if ord(c) < 0x10000 and not 0xD800 <= ord(c) < 0xE000 else "?" for c in value)
+            + '"'
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    return str(value)
+
+
+def test_lines_are_found_through_every_kind_of_value() -> None:
+    """Strings, arrays and comments that look like keys do not lead the locator astray."""
+    text = 'a = """\nb = 1\n"""\n[t] # [x]\nc = [\n  "[[y]]",\n  { d = 1 },\n]\ne.f = "#"\n'
+    lines = Lines(text + "[[g]]\n[[g]]\nh = 1\n[g.i]\nj = 2\n")
+    wanted = {("a",): 1, ("t", "c"): 5, ("t", "c", 1): 7, ("t", "e", "f"): 9, ("g", 1, "h"): 12, ("g", 1, "i", "j"): 14}
+    assert {path: lines.of(path) for path in wanted} == wanted
+
+
+@given(st.integers(0, 1 << 30).map(lambda count: count * 512))
+def test_sizes_read_as_they_are_written(size: int) -> None:
+    """size_text and parse_size are inverses."""
+    assert parse_size(size_text(size)) == size
