@@ -184,13 +184,21 @@ async def serve(
         bound = server.add_insecure_port(_target(address, port))
     except RuntimeError as error:
         await server.stop(None)
-        if port and not ports.is_free(port, address):
-            raise ports.busy(address, port) from None
-        raise OSError(f"cannot listen on {address}:{port}: {error}") from None
+        raise _bind_error(address, port, str(error)) from None
     await server.start()
     for name in ("", *names):
         await health_service.set(name, _health(True))
     return Served(server, bound, health_service)
+
+
+def _bind_error(address: str, port: int, said: str) -> OSError:
+    """What grpc does not tell: why an address could not be bound. Found out by trying it once more."""
+    try:
+        if not ports.is_free(port, address):
+            return ports.busy(address, port)
+    except OSError as error:
+        return OSError(error.errno, f"cannot listen on {address}:{port}: {error.strerror}")
+    return OSError(f"cannot listen on {address}:{port}: {said}")
 
 
 def _health(ready: bool) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:

@@ -78,9 +78,7 @@ def _candidates() -> Iterator[int]:
     first, end = _FIRST_PORT, _EPHEMERAL_FROM
     with contextlib.suppress(OSError, ValueError, IndexError):
         end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
-    if (
-        end - first < _ENOUGH_PORTS
-    ):  # a machine that gives nearly all ports to connections: nothing better is left
+    if end - first < _ENOUGH_PORTS:  # a machine that gives nearly all ports to connections: nothing better is left
         end = 65536
     start = random.SystemRandom().randrange(end - first)
     for offset in range(end - first):
@@ -94,13 +92,18 @@ def free(count: int, address: str = LOOPBACK) -> list[int]:
 
 
 def is_free(port: int, address: str = LOOPBACK) -> bool:
-    """Whether a server could bind `address:port` now (a port in TIME_WAIT is free to a server)."""
+    """Whether a server could bind `address:port` now (a port in TIME_WAIT is free to a server).
+
+    Raises `OSError` where nobody could (not an address of this machine, a port for root only).
+    """
     with socket.socket(_family(address), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if is_busy(error):
+                return False
+            raise
     return True
 
 
