@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -177,9 +177,45 @@ class Twins(RuleBasedStateMachine):
     @rule(who=nexuses, command=commands)
     def a_command_that_knows_its_key(self, who: Nexus, command: PersistentReserveOut) -> None:
         """Most random keys are wrong; this gets past that check."""
-        own = self.unit.key.get(who, 0)
-        fields = (command.action, own, command.service_key, command.type, command.move_to, command.unregister)
-        self.any_command(who, PersistentReserveOut(*fields))
+        self.any_command(who, replace(command, key=self.unit.key.get(who, 0)))
+
+    @rule(who=nexuses)
+    def unregister(self, who: Nexus) -> None:
+        """Of all random registrations few would be this one."""
+        self.any_command(who, PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY))
+
+    @rule(command=commands)
+    def the_holder_commands(self, command: PersistentReserveOut) -> None:
+        """The service actions that only a holder gets to."""
+        for who in self.unit.holders()[:1]:
+            self.hear_everything(who)
+            self.a_command_that_knows_its_key(who, command)
+
+    @rule(who=nexuses)
+    def hear_everything(self, who: Nexus) -> None:
+        """Take every unit attention that is waiting."""
+        while self.unit.owed[who]:
+            assert self.bench.ask(who, UnitReady()) == sense.attention(self.unit.owed[who].pop(0))
+        assert self.bench.ask(who, UnitReady()) == GOOD
+
+    @rule(
+        keys=st.tuples(*[st.sampled_from(KEYS[1:])] * len(EVERYONE)),
+        holder=nexuses,
+        type=st.sampled_from(ReservationType),
+    )
+    def all_register_and_one_reserves(self, keys: tuple[int, ...], holder: Nexus, type: ReservationType) -> None:
+        """Random commands alone rarely get this far."""
+        for who, key in zip(EVERYONE, keys, strict=True):
+            self.hear_everything(who)
+            self.any_command(who, PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, 0, key))
+        for who in EVERYONE:
+            self.a_command_that_knows_its_key(
+                who, PersistentReserveOut(ReserveOut.RELEASE, type=self.unit.type or type)
+            )
+        for who in EVERYONE:
+            self.hear_everything(who)
+        self.a_command_that_knows_its_key(holder, PersistentReserveOut(ReserveOut.RESERVE, type=type))
+        assert self.unit.type is type
 
     @rule(who=nexuses)
     def write(self, who: Nexus) -> None:
@@ -216,4 +252,4 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestTwins.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
