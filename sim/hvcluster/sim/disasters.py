@@ -195,7 +195,16 @@ class Disasters:
             self._later(machine.start)
 
     def _wipe(self) -> None:
+        """Only while the votes on the other disks are a quorum: losing more loses the cluster, which no protocol mends."""
         machine = self._machine()
+        leader = next((m for m in self._world.machines.values() if m.alive and m.core.state.leads), None)
+        if leader is None:
+            return
+        configuration = leader.core.state.log.configuration
+        intact = {(m.node, m.saved.store) for m in self._world.machines.values() if m is not machine}
+        left = sum(1 for voter in configuration.voters if (voter.node, voter.store) in intact)
+        if left < configuration.quorum:
+            return
         machine.kill()
         machine.wipe()
         self._later(machine.start)

@@ -128,18 +128,18 @@ class Judge:
 
     def started(self, machine: Machine) -> None:
         """A new life of a node's service: it applies its database from the snapshot on."""
-        self._applied[machine.node, machine.life] = machine.core.applied
+        self._applied[machine.node, machine.life] = machine.core.replica.applied
 
     def after(self, machine: Machine, core: NodeCore) -> None:
         """A node has handled an event: what it applied must be what everybody applies."""
         key = (machine.node, machine.life)
         done = self._applied.get(key, -1)
-        if core.applied == done or machine.core is not core:
+        if core.replica.applied == done or machine.core is not core:
             return
         log = core.state.log
-        for index in range(max(done, log.snapshot_index) + 1, core.applied + 1):
+        for index in range(max(done, log.snapshot_index) + 1, core.replica.applied + 1):
             self._applied_entry(machine.node, log.entry(index))
-        self._applied[key] = core.applied
+        self._applied[key] = core.replica.applied
 
     def _applied_entry(self, node: NodeId, entry: Entry) -> None:
         at = entry.index - self._first
@@ -212,7 +212,7 @@ class Judge:
         leader = next((m for m in self._world.machines.values() if m.alive and m.core.state.leads), None)
         if leader is None:
             return ["no node leads"]
-        for group in leader.core.database.groups.values():
+        for group in leader.core.replica.database.groups.values():
             nodes = running.get(group.name, [])
             able = group.definition.possible
             if not group.desired or group.state is GroupState.FAILED:
@@ -222,6 +222,6 @@ class Judge:
                     f"{group.name}: {group.state.name}, owner {group.owner}, generation {group.generation}, runs on {nodes}"
                 )
         for machine in self._world.machines.values():
-            if machine.alive and not machine.core.member:
+            if machine.alive and not machine.core.replica.member:
                 found.append(f"node {machine.node} has not joined")
         return found

@@ -161,9 +161,10 @@ class Machine:
         self._event(event)
 
     def _event(self, event: ev.Event) -> None:
-        core = self.core
+        core, life = self.core, self.life
         self._perform(core, core.handle(self._world.now, event))
-        self._world.judge.after(self, core)
+        if self.life == life:  # what a process thought before it died with it unsaved was never so
+            self._world.judge.after(self, core)
 
     def _perform(self, core: NodeCore, effects: Any) -> None:
         life = self.life

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hvcluster.model.codec import Malformed
 from hvcluster.model.definition import ClusterDefinition, initiator_name
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
@@ -17,11 +16,11 @@ from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, Pat
 
 from . import events as ev
 from . import messages as msg
-from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, Noop, ReportGroup
-from .database import Database, Image
-from .effects import Effect, EndProcess, Publish, Reply, RestartService, Send
+from .commands import Command, Noop
+from .effects import Effect, Publish, Reply, Send
 from .groups import ALIVE_TIMER, RETRY_TIMER, Groups
 from .heartbeats import DIRECT, Heartbeats, Peer
+from .leaving import Leaving
 from .outbox import Outbox
 from .planner import Planner
 from .procedure import PREFIX, Procedures
@@ -31,6 +30,7 @@ from .raft.election import TIMER as ELECTION_TIMER
 from .raft.election import Election
 from .raft.replication import Replication
 from .raft.state import RaftState, Role
+from .replica import Replica
 from .requests import TIMER as REQUEST_TIMER
 from .requests import Requests
 from .saved import SavedState
@@ -56,26 +56,26 @@ class NodeCore:
         self.up_paths: dict[PathName, bool] = {path: False for path in definition.paths}
         self.procedures = Procedures(out)
         self.state = state = RaftState(node, saved, out)
-        self.database = Database(Image((), (), False, False))
-        if saved.snapshot is not None:
-            self.database = Database.decode(saved.snapshot.database)
-        self.applied = state.log.snapshot_index
+        self.replica = Replica(node, self.incarnation, saved, out)
         peers = [n.id for n in definition.nodes]
         self.beats = Heartbeats(node, self.incarnation, peers, timing, properties.connection_loss_detection, out)
-        self.replication = Replication(state, timing, out, self._install_database)
+        self.replication = Replication(state, timing, out, self.replica.install)
         self.election = Election(state, timing, self, out, self._won)
         self.quorum = Quorum(state, self.beats, timing, out)
         self.planner = Planner(
-            node, self.incarnation, state, self.replication, self.beats, self.quorum, self._db, properties, timing, out
+            node, self.incarnation, state, self.replication, self.beats, self.quorum, self.replica.get, properties, timing, out
         )
         name = initiator_name(definition.node_name(node))
         self.groups = Groups(
-            node, self.incarnation, name, self._db, self.procedures, self._paths, timing,
+            node, self.incarnation, name, self.replica.get, self.procedures, self._paths, timing,
             properties.time_scale, properties.concurrent_starts, out,
         )  # fmt: skip
-        self.requests = Requests(node, state, self._db, REQUEST_PATIENCE_DELAYS * timing.delay, out)
-        self.requests.able = lambda: self.planner._able(self.database, set())
-        self.requests.may_leave = self._may_leave
+        self.requests = Requests(node, state, self.replica.get, REQUEST_PATIENCE_DELAYS * timing.delay, out)
+        self.leaving = Leaving(
+            node, state, self.replication, self.replica, self.beats, self.groups, self.quorum, properties, out
+        )
+        self.requests.able = self.planner.able
+        self.requests.may_leave = self.leaving.refusal
         self.requests.leave = self._leave
         self.witness: Witness | None = None
         if definition.witness_lun is not None:
@@ -84,14 +84,11 @@ class NodeCore:
                 timing, out, self._witness_progress,
             )  # fmt: skip
             self.election.witness = self.quorum.witness = self.planner.witness = self.witness
-        self.leaving_ticket: int | None = None
-        self.ended = False
         self._identity = (saved.store, self.incarnation)
         self._dirty = False  # something the planner looks at has changed
-        self._changed = False  # the database has changed since groups last looked
         self._led = False
         self._announced = (0, 0)
-        self._restart: str | None = None
+        self._replied: tuple[NodeId, StoreId] | None = None  # whose answer this event was
         self._dice = dice
         self._handlers: dict[type, Callable[[Instant, ev.Event], None]] = {
             ev.Started: self._started,
@@ -118,7 +115,7 @@ class NodeCore:
 
     def handle(self, now: Instant, event: ev.Event) -> Sequence[Effect]:
         """Take in one event; returns what to do, in order, the one Save (if any) first."""
-        if self.ended:
+        if self.leaving.ended:
             return ()
         self.out.now = now
         self._handlers[type(event)](now, event)
@@ -141,29 +138,12 @@ class NodeCore:
         return self.quorum.lease_stands(now)
 
     def may_stand(self) -> bool:
-        return self.leaving_ticket is None
+        return not self.leaving.asked
 
     # small helpers
 
-    def _db(self) -> Database:
-        return self.database
-
     def _paths(self) -> tuple[PathName, ...]:
         return tuple(path for path, up in self.up_paths.items() if up)
-
-    @property
-    def member(self) -> bool:
-        """Whether the database has us up under this incarnation."""
-        return self.database.is_member(self.me, self.incarnation)
-
-    def _install_database(self, data: bytes) -> bool:
-        try:
-            self.database = Database.decode(data)
-        except Malformed:
-            return False
-        self.applied = -1  # set to the snapshot's index when the commit index is
-        self._changed = True
-        return True
 
     # events
 
@@ -238,6 +218,8 @@ class NodeCore:
                 self.state.see_term(message.term, f"answer of node {sender}")
                 if self.replication.replied(now, sender, store, message):
                     self._dirty = True
+                if self.state.leads:
+                    self._replied = (sender, store)
             case msg.InstallSnapshot():
                 self.replication.install(now, sender, message)
             case msg.PreVote():
@@ -290,7 +272,7 @@ class NodeCore:
         self.groups.vm_stopped(now, event.group, event.generation, event.cause, event.reason)
 
     def _requested(self, now: Instant, event: ev.Requested) -> None:
-        if isinstance(event.request, ev.StopNode) and self.leaving_ticket is not None:
+        if isinstance(event.request, ev.StopNode) and self.leaving.asked:
             self.out.add(Reply(event.ticket, False, "busy", "this node is already being stopped"))
             return
         self._propose(self.requests.requested(now, event.ticket, event.request))
@@ -301,8 +283,8 @@ class NodeCore:
         state = self.state
         self.out.timer(TICK, now + self.timing.delay)
         self.beats.check_routes(now)
-        if self.applied == state.commit:
-            self.replication.compact(self.database.encode, self.definition.properties.snapshot_entries)
+        if self.replica.applied == state.commit:
+            self.replication.compact(self.replica.database.encode, self.definition.properties.snapshot_entries)
         self._publish(now)
         self._dirty = True
         self._check_quorum(now)
@@ -310,8 +292,8 @@ class NodeCore:
             for peer in self.beats.peers.values():
                 if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
                     self.replication.send(now, peer.id, peer.store)
-            if self.leaving_ticket is not None:
-                self._hand_over(now)
+            if self.leaving.asked:
+                self.leaving.hand_over()
         self._resend_reports()
 
     def _publish(self, now: Instant) -> None:
@@ -322,14 +304,14 @@ class NodeCore:
             state.store,
             self.incarnation,
             self.beats.next_sequence(now),
-            self.member,
+            self.replica.member,
             state.term,
             state.leader,
             leads and self.quorum.leader_says(now),
             state.log.last_index,
             state.commit,
             any(self.up_paths.values()),
-            self.leaving_ticket is not None,
+            self.leaving.asked,
             self.beats.hears(now),
         )
         self.out.add(Publish(beat))
@@ -354,7 +336,7 @@ class NodeCore:
         self.out.fact(
             FactKind.QUORUM_LOST, reason, votes=configuration.votes, needed=configuration.quorum, runs=len(self.groups.runs)
         )
-        self._restart = f"quorum was lost: {reason}"
+        self.leaving.restart(f"quorum was lost: {reason}")
 
     def _resend_reports(self) -> None:
         for report in tuple(self.groups.reports.values()):
@@ -398,105 +380,81 @@ class NodeCore:
         if self.witness is not None and self.state.role is Role.FOLLOWER and self.witness.hold is Hold.HELD:
             self.witness.release(now)
 
-    def _may_leave(self, node: NodeId) -> str | None:
-        """Why a node must not be stopped politely now, or None."""
-        configuration = self.state.log.configuration
-        left = [v for v in configuration.voters if v.node != node and self.beats.reachable(v.node)]
-        others = [m for m in self.database.members.values() if m.up and m.id != node and self.beats.reachable(m.id)]
-        if not others:
-            return f"node {node} is the last one; stop the whole cluster instead (status 5925)"
-        if not self.definition.properties.dynamic_quorum and len(left) + configuration.witness < configuration.quorum:
-            return f"without node {node} only {len(left)} votes are left of {configuration.quorum} needed (status 5925)"
-        return None
-
-    # leaving politely
-
     def _leave(self, now: Instant, ticket: int) -> None:
-        self.leaving_ticket = ticket
+        """The leader agrees that we are stopped politely."""
+        self.leaving.begin(ticket)
         self.planner.leaving = True
         self._dirty = True
-        self.out.fact(FactKind.NODE_LEAVING, "an operator stops it; its groups move first", node=self.me)
         self._publish(now)
-
-    def _hand_over(self, now: Instant) -> None:
-        """A leader that leaves makes the most up-to-date voter stand."""
-        state = self.state
-        for voter in state.log.configuration.voters:
-            if voter.node != self.me and self.beats.reachable(voter.node):
-                if self.replication.match(voter.node, voter.store) == state.log.last_index:
-                    self.out.send(voter.node, msg.TimeoutNow(state.term))
-                    return
-
-    def _finish_leaving(self, now: Instant) -> None:
-        """The database says that we are out."""
-        if self.groups.runs:
-            self.groups.stop_all(now, "this node has left the cluster")
-            return
-        assert self.leaving_ticket is not None, "only a node that was asked to leaves"
-        self.out.fact(FactKind.SERVICE_STOPPED, "an operator stopped it; its groups were moved first", node=self.me)
-        self.out.add(Reply(self.leaving_ticket, True, "ok", f"node {self.me} has left the cluster"))
-        self.out.add(EndProcess())
-        self.ended = True
 
     # consequences
 
     def _settle(self, now: Instant) -> None:
         """Let one event's consequences work through: losses, commits, plans, messages."""
-        state = self.state
+        state, replica, groups = self.state, self.replica, self.groups
         if self.beats.lost:
             self._dirty = True
             for node in self.beats.take_lost():
                 if node == state.leader:
                     self.election.leader_lost(now, f"node {node} is unreachable")
-        if self._led and not state.leads:
+        leads = state.role is Role.LEADER
+        if self._led and not leads:
             self._resigned(now)
+        if leads:
+            self._lead(now)
+        else:
+            while replica.applied < state.commit or replica.changed or groups.look_again or groups.fresh:
+                replica.apply(state)
+                self._follow_database(now)
+                self._send_fresh()
+        self.leaving.settle(now)
+
+    def _lead(self, now: Instant) -> None:
+        """As leader: commit, apply and plan until nothing follows any more, then tell the others."""
+        state, replica = self.state, self.replica
         while True:
-            if state.leads:
-                self.replication.advance()
-            if self.applied < state.commit:
-                self._apply(now)
+            self.replication.advance()
+            if replica.applied < state.commit:
+                replica.apply(state)
+                self._dirty = True
                 continue
-            if self._dirty and state.leads and state.commit == state.log.last_index:
+            if self._dirty and state.commit == state.log.last_index:
                 self._dirty = False
                 commands = self.planner.plan(now)
                 if commands:
                     self.replication.propose(commands)
                     continue
-            if self._changed or self.groups.look_again:
-                self._changed = False
-                self.groups.reconcile(now)
-                self.requests.look()
+            self._follow_database(now)
             if not self._send_fresh():
                 break
+        if replica.left:
+            for node in replica.left:
+                self.beats.left(node)
+            replica.left.clear()
         self._leader_sends(now)
-        self._check_membership(now)
-        if self._restart is not None and not self.ended:
-            self.out.add(RestartService(self._restart))
-            self.ended = True
 
-    def _check_membership(self, now: Instant) -> None:
-        """The database may say that this very life of the service is over."""
-        me = self.database.members.get(self.me)
-        if me is None or me.up or me.incarnation != self.incarnation or self.ended:
-            return
-        if self.leaving_ticket is not None:
-            self._finish_leaving(now)
-        elif self._restart is None:
-            reason = "the others went on without it; it joins again as a new incarnation"
-            self.out.fact(FactKind.NODE_REMOVED, reason, incarnation=self.incarnation, runs=len(self.groups.runs))
-            self._restart = "removed from membership"
+    def _follow_database(self, now: Instant) -> None:
+        """Do at this node what the database says."""
+        if self.replica.changed or self.groups.look_again:
+            self.replica.changed = False
+            self.groups.reconcile(now)
+            self.requests.look()
 
     def _send_fresh(self) -> bool:
-        """Send new reports; True when that gave us, as leader, something to commit."""
-        fresh, self.groups.fresh = self.groups.fresh, []
+        """Send new reports; True when there were any."""
+        fresh = self.groups.fresh
+        if not fresh:
+            return False
+        self.groups.fresh = []
         for report in fresh:
             self._send_report(report)
-        return bool(fresh) and self.state.leads
+        return True
 
     def _leader_sends(self, now: Instant) -> None:
         state = self.state
-        if not state.leads:
-            return
+        if self._replied is not None:
+            self.replication.follow_up(now, *self._replied)
+            self._replied = None
         at = (state.log.last_index, state.commit)
         if at == self._announced:
             return
@@ -507,61 +465,13 @@ class NodeCore:
         if self.witness is not None:
             self.witness.replicate(now)
 
-    def _apply(self, now: Instant) -> None:
-        """Apply what is committed."""
-        state = self.state
-        if self.applied < state.log.snapshot_index:
-            self.applied = state.log.snapshot_index
-        while self.applied < state.commit:
-            self.applied += 1
-            entry = state.log.entry(self.applied)
-            if self.database.apply(entry.command):
-                self._changed = self._dirty = True
-                if state.leads:
-                    self._note(entry.command)
-            elif isinstance(entry.command, Configure):
-                self._dirty = True
-                if state.leads:
-                    self._note(entry.command)
-
-    def _note(self, command: Command) -> None:
-        """Record what the cluster has decided; the leader does, once."""
-        fact = self.out.fact
-        match command:
-            case FormCluster(reason):
-                fact(FactKind.CLUSTER_FORMED, reason, term=self.state.term)
-            case NodeUp(node, incarnation, _):
-                fact(FactKind.NODE_UP, "it has caught up and hears the leader", peer=node, incarnation=incarnation)
-            case NodeDown(node, incarnation, reason):
-                fact(FactKind.NODE_DOWN, reason, peer=node, incarnation=incarnation)
-                if "stopped by an operator" in reason:
-                    self.beats.left(node)
-            case Configure(configuration, reason):
-                nodes = ",".join(str(voter.node) for voter in configuration.voters)
-                fact(FactKind.VOTES_CHANGED, reason, nodes=nodes, witness=int(configuration.witness))
-            case AssignGroup(group, seen, owner, cause, candidates, rule, _):
-                able = ",".join(map(str, candidates))
-                fact(
-                    FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", group=group, owner=owner, generation=seen + 1, candidates=able
-                )
-            case BeginMove(group, seen, target, cause):
-                fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)
-            case ReportGroup(group, seen, group_state, _, reason):
-                fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
-            case _:
-                pass
-
     @property
     def service(self) -> ServiceState:
         """Where the cluster service stands."""
-        if self.ended:
+        if self.leaving.ended:
             return ServiceState.STOPPED
-        if self.leaving_ticket is not None:
+        if self.leaving.asked:
             return ServiceState.STOPPING
-        if not self.member:
+        if not self.replica.member:
             return ServiceState.JOINING
         return ServiceState.UP if self.out.now < self.quorum.due() else ServiceState.ISOLATED
-
-    @property
-    def store(self) -> StoreId:
-        return self.state.store

@@ -22,6 +22,7 @@ from .placement import Candidates, Choice, Why, choose
 from .quorum import Quorum
 from .raft.replication import Replication
 from .raft.state import RaftState
+from .replica import STOPPED_POLITELY
 from .witness import Witness
 
 REPORTED = {"ONLINE": GroupState.ONLINE, "OFFLINE": GroupState.OFFLINE, "FAILED": GroupState.FAILED}
@@ -137,7 +138,7 @@ class Planner:
             lost[member.id] = NodeDown(member.id, member.incarnation, reason)
         for member in database.members.values():
             if member.id not in lost and self._has_left(database, member):
-                lost[member.id] = NodeDown(member.id, member.incarnation, "it was stopped by an operator")
+                lost[member.id] = NodeDown(member.id, member.incarnation, STOPPED_POLITELY)
         return lost
 
     def _is_leaving(self, node: NodeId) -> bool:
@@ -211,6 +212,10 @@ class Planner:
         return not any(g.runs for g in database.owned_by(member.id)) or not self._able(database, {member.id})
 
     # groups
+
+    def able(self) -> dict[NodeId, int]:
+        """Nodes that may take a group now, with how many they have."""
+        return self._able(self._database(), set())
 
     def _able(self, database: Database, without: set[NodeId]) -> dict[NodeId, int]:
         """Nodes that may take a group now, with how many they have."""

@@ -23,7 +23,7 @@ ARBITRATION_SLACK_DELAYS = 4
 class Quorum:
     """One node's evidence of quorum."""
 
-    __slots__ = ("_beats", "_elected_at", "_evidence", "_held", "_out", "_state", "_timing", "witness")
+    __slots__ = ("_beats", "_elected_at", "_evidence", "_handed_over", "_held", "_out", "_state", "_timing", "witness")
 
     def __init__(self, state: RaftState, beats: Heartbeats, timing: Timing, out: Outbox) -> None:
         self._state = state
@@ -34,6 +34,7 @@ class Quorum:
         self._evidence = NEVER
         self._elected_at = NEVER
         self._held = False
+        self._handed_over = 0  # the term in which we asked another node to lead: our lease of it is void
 
     @property
     def held(self) -> bool:
@@ -43,6 +44,10 @@ class Quorum:
     def elected(self, now: Instant) -> None:
         """A quorum has just voted for us."""
         self._elected_at = now
+
+    def hand_over(self) -> None:
+        """We are about to ask another node to lead."""
+        self._handed_over = self._state.term
 
     def _echoes(self) -> list[Instant]:
         """For each vote that counts: when we sent what its voter last echoed in our term, newest first."""
@@ -62,6 +67,8 @@ class Quorum:
 
     def lease_stands(self, now: Instant) -> bool:
         """As leader: no other leader can have been elected yet. Strict; shortened by the clocks' drift."""
+        if self._handed_over == self._state.term:
+            return False
         configuration = self._state.log.configuration
         votes = sum(1 for at in self._echoes() if now < at + self._timing.lease)
         if configuration.witness and self.witness is not None and self.witness.hold is Hold.HELD:

@@ -24,13 +24,14 @@ MAX_ENTRIES = 512  # one message stays well under the wire's 4 MiB even with lon
 class Progress:
     """What a leader knows of one follower's log."""
 
-    __slots__ = ("in_flight_since", "match", "next", "probe", "store")
+    __slots__ = ("commit_sent", "in_flight_since", "match", "next", "probe", "store")
 
     def __init__(self, store: StoreId, next_index: int) -> None:
         self.store = store
         self.next = next_index
         self.match = 0
         self.probe = 0
+        self.commit_sent = 0
         self.in_flight_since: Instant | None = None
 
 
@@ -86,6 +87,7 @@ class Replication:
         self._probe += 1
         progress.probe = self._probe
         progress.in_flight_since = now
+        progress.commit_sent = state.commit
         previous = progress.next - 1
         previous_term = state.log.term_at(previous) if previous >= state.log.snapshot_index else None
         if previous_term is None:
@@ -118,9 +120,14 @@ class Replication:
         elif reply.probe == progress.probe:
             progress.next = max(progress.match, min(reply.match, progress.next - 2)) + 1
             progress.next = max(progress.next, 1)
-        if progress.next <= self.state.log.last_index or not reply.success:
-            self.send(now, sender, store)
         return reply.success
+
+    def follow_up(self, now: Instant, node: NodeId, store: StoreId) -> None:
+        """After an answer was taken in and committed what it allowed: send what the follower still lacks."""
+        progress = self.follower(node, store)
+        state = self.state
+        if progress.next <= state.log.last_index or progress.commit_sent < state.commit or progress.match == 0:
+            self.send(now, node, store)
 
     def advance(self) -> bool:
         """Commit what a quorum of the newest configuration holds. True when the commit index moved."""

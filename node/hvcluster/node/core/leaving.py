@@ -1,0 +1,123 @@
+"""How a node leaves: politely, drained first and with its vote handed back; or because the others went on without it.
+
+Law: the end of one life of the service. `ended` is final: nothing is handled afterwards.
+"""
+
+from __future__ import annotations
+
+from hvcluster.model.facts import FactKind
+from hvcluster.model.properties import Properties
+from hvcluster.model.vocabulary import Instant, NodeId
+
+from .effects import EndProcess, Reply, RestartService
+from .groups import Groups
+from .heartbeats import Heartbeats
+from .messages import TimeoutNow
+from .outbox import Outbox
+from .quorum import Quorum
+from .raft.replication import Replication
+from .raft.state import RaftState
+from .replica import Replica
+
+
+class Leaving:
+    """One node's way out."""
+
+    __slots__ = (
+        "_beats",
+        "_groups",
+        "_me",
+        "_out",
+        "_properties",
+        "_quorum",
+        "_replica",
+        "_replication",
+        "_restart",
+        "_state",
+        "ended",
+        "ticket",
+    )
+
+    def __init__(
+        self,
+        me: NodeId,
+        state: RaftState,
+        replication: Replication,
+        replica: Replica,
+        beats: Heartbeats,
+        groups: Groups,
+        quorum: Quorum,
+        properties: Properties,
+        out: Outbox,
+    ) -> None:
+        self._me = me
+        self._state = state
+        self._replication = replication
+        self._replica = replica
+        self._beats = beats
+        self._groups = groups
+        self._quorum = quorum
+        self._properties = properties
+        self._out = out
+        self._restart: str | None = None
+        self.ticket: int | None = None  # of the operator who stops this node
+        self.ended = False
+
+    @property
+    def asked(self) -> bool:
+        """An operator has asked this node to leave."""
+        return self.ticket is not None
+
+    def refusal(self, node: NodeId) -> str | None:
+        """As leader: why a node must not be stopped politely now, or None."""
+        configuration = self._state.log.configuration
+        reachable = self._beats.reachable
+        left = [v for v in configuration.voters if v.node != node and reachable(v.node)]
+        members = self._replica.database.members.values()
+        if not any(m.up and m.id != node and reachable(m.id) for m in members):
+            return f"node {node} is the last one; stop the whole cluster instead (status 5925)"
+        if not self._properties.dynamic_quorum and len(left) + configuration.witness < configuration.quorum:
+            return f"without node {node} only {len(left)} votes are left of {configuration.quorum} needed (status 5925)"
+        return None
+
+    def begin(self, ticket: int) -> None:
+        """The leader has agreed: from now on our heartbeats say that we leave."""
+        self.ticket = ticket
+        self._out.fact(FactKind.NODE_LEAVING, "an operator stops it; its groups move first", node=self._me)
+
+    def hand_over(self) -> None:
+        """A leader that leaves asks the most up-to-date voter to stand."""
+        state = self._state
+        for voter in state.log.configuration.voters:
+            if voter.node == self._me or not self._beats.reachable(voter.node):
+                continue
+            if self._replication.match(voter.node, voter.store) == state.log.last_index:
+                self._quorum.hand_over()
+                self._out.send(voter.node, TimeoutNow(state.term))
+                return
+
+    def restart(self, reason: str) -> None:
+        """This life of the service is over; VMs end with it."""
+        self._restart = self._restart or reason
+
+    def settle(self, now: Instant) -> None:
+        """Leave, if it is time."""
+        if self.asked and not self._replica.member:
+            if self._groups.runs:
+                self._groups.stop_all(now, "this node has left the cluster")
+            else:
+                self._end()
+        elif self._restart is None and self._replica.removed:
+            reason = "the others went on without it; it joins again as a new incarnation"
+            self._out.fact(FactKind.NODE_REMOVED, reason, runs=len(self._groups.runs))
+            self._restart = "removed from membership"
+        if self._restart is not None and not self.ended:
+            self._out.add(RestartService(self._restart))
+            self.ended = True
+
+    def _end(self) -> None:
+        assert self.ticket is not None, "only a node that was asked to leaves"
+        self._out.fact(FactKind.SERVICE_STOPPED, "an operator stopped it; its groups were moved first", node=self._me)
+        self._out.add(Reply(self.ticket, True, "ok", f"node {self._me} has left the cluster"))
+        self._out.add(EndProcess())
+        self.ended = True

@@ -1,0 +1,105 @@
+"""This node's copy of the cluster database: the log's committed part, applied in order, and recorded when we lead.
+
+Law: the only writer of the database. It knows nothing of what follows from a change.
+"""
+
+from __future__ import annotations
+
+from hvcluster.model.codec import Malformed
+from hvcluster.model.facts import FactKind
+from hvcluster.model.vocabulary import Incarnation, NodeId
+
+from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, ReportGroup
+from .database import Database, Image
+from .outbox import Outbox
+from .raft.state import RaftState
+from .saved import SavedState
+
+STOPPED_POLITELY = "it was stopped by an operator"
+
+
+class Replica:
+    """Database and how far it is applied. `changed` and `votes_changed` are for the reader to reset."""
+
+    __slots__ = ("_incarnation", "_me", "_out", "applied", "changed", "database", "left", "member", "votes_changed")
+
+    def __init__(self, me: NodeId, incarnation: Incarnation, saved: SavedState, out: Outbox) -> None:
+        self._me = me
+        self._incarnation = incarnation
+        self._out = out
+        self.database = Database(Image((), (), False, False))
+        self.applied = 0
+        if saved.snapshot is not None:
+            self.database = Database.decode(saved.snapshot.database)
+            self.applied = saved.snapshot.index
+        self.changed = False
+        self.votes_changed = False
+        self.member = False
+        """The database has us up under this very incarnation."""
+        self.left: list[NodeId] = []
+        """Nodes that left politely since the reader last looked."""
+
+    def get(self) -> Database:
+        """The database as it is now (it is another object after a snapshot was installed)."""
+        return self.database
+
+    def install(self, data: bytes) -> bool:
+        """Take over a database from a leader or from the witness. False when the bytes are not one."""
+        try:
+            self.database = Database.decode(data)
+        except Malformed:
+            return False
+        self.applied = 0  # the log's new snapshot says where this database stands
+        self._look()
+        return True
+
+    def apply(self, state: RaftState) -> None:
+        """Apply everything that is committed."""
+        self.applied = max(self.applied, state.log.snapshot_index)
+        while self.applied < state.commit:
+            self.applied += 1
+            command = state.log.entry(self.applied).command
+            configures = isinstance(command, Configure)
+            self.votes_changed = self.votes_changed or configures
+            if self.database.apply(command):
+                self._look()
+            elif not configures:
+                continue
+            if state.leads:
+                self._note(state.term, command)
+
+    def _look(self) -> None:
+        self.changed = True
+        self.member = self.database.is_member(self._me, self._incarnation)
+
+    @property
+    def removed(self) -> bool:
+        """The database says that this very life of the service is over."""
+        me = self.database.members.get(self._me)
+        return me is not None and not me.up and me.incarnation == self._incarnation
+
+    def _note(self, term: int, command: Command) -> None:
+        """Record what the cluster has decided; the leader does, once."""
+        fact = self._out.fact
+        match command:
+            case FormCluster(reason):
+                fact(FactKind.CLUSTER_FORMED, reason, term=term)
+            case NodeUp(node, incarnation, _):
+                fact(FactKind.NODE_UP, "it has caught up and hears the leader", peer=node, incarnation=incarnation)
+            case NodeDown(node, incarnation, reason):
+                fact(FactKind.NODE_DOWN, reason, peer=node, incarnation=incarnation)
+                if reason == STOPPED_POLITELY:
+                    self.left.append(node)
+            case Configure(configuration, reason):
+                nodes = ",".join(str(voter.node) for voter in configuration.voters)
+                fact(FactKind.VOTES_CHANGED, reason, nodes=nodes, witness=int(configuration.witness))
+            case AssignGroup(group, seen, owner, cause, candidates, rule, _):
+                able = ",".join(map(str, candidates))
+                about = {"group": group, "owner": owner, "generation": seen + 1, "candidates": able}
+                fact(FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", **about)
+            case BeginMove(group, seen, target, cause):
+                fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)
+            case ReportGroup(group, seen, group_state, _, reason):
+                fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
+            case _:
+                pass
