@@ -153,6 +153,7 @@ async def _serve(options: argparse.Namespace, media: Media, journal: Journal) ->
             asked.cancel()
             target.failed.result()
         log.info("array stops", reason=stop.reason)
+        target.end_sessions("the array stops")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -179,6 +179,11 @@ class Target:
         """Everyone who is logged in, or about to be, sorted by session number."""
         return [self._sessions[number] for number in sorted(self._sessions)]
 
+    def end_sessions(self, why: str) -> None:
+        """Close every transport; what has been answered is on its way."""
+        for session in self.sessions():
+            session.end(why)
+
     def put_fault(self, initiator: str, port: str, fault: Fault) -> bool:
         """Put a fault in force at once; False where there are too many."""
         put = self.faults.put(initiator, port, fault)
