@@ -42,8 +42,9 @@ def move(vm: str, target: str | None, choice: Choice) -> None:
             reply = await observer.request(node_pb2.OperatorRequest(move_group=request))
             picture = await observer.look()
         group = picture.group(name)
-        where = "" if group is None else f": {name} is {group.state.lower()} on {picture.node_name(group.owner)}"
-        return f"{reply.text or 'done'}{where}"
+        if group is None:
+            return reply.text or "done"
+        return f"{name} is {group.state.lower()} on {picture.node_name(group.owner)}, generation {group.generation}"
 
     click.echo(asyncio.run(work()))
 

@@ -1,0 +1,203 @@
+"""A lab from `hvc up` to `hvc down`, as a script drives it: real processes, real ports, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict, cast
+
+import pytest
+
+from hvcluster.orchestrator.errors import Exit
+from hvcluster.orchestrator.state import marked
+from tests.orchestrator.test_cli import Hvc
+
+LAB = """[cluster]
+name = "{name}"
+timing = "lab"
+[[node]]
+name = "HyperV-1"
+[[node]]
+name = "HyperV-2"
+[[node]]
+name = "HyperV-3"
+[[lun]]
+id = 1
+size = "16 MiB"
+[[lun]]
+id = 2
+size = "16 MiB"
+[witness]
+lun = 1
+[[vm]]
+name = "D1"
+lun = 2
+owner = "HyperV-1"
+boot_delay_ms = 500
+"""
+
+
+class Group(TypedDict):
+    """What a script reads of a group."""
+
+    name: str
+    state: str
+    owner: str
+    generation: int
+    address: str
+
+
+class Lab:
+    """A running lab and its command."""
+
+    def __init__(self, hvc: Hvc, name: str) -> None:
+        self.hvc = hvc
+        self.name = name
+        (hvc.folder / f"{name}.toml").write_text(LAB.format(name=name))
+
+    @property
+    def folder(self) -> Path:
+        return self.hvc.folder / "state" / "hvcluster" / self.name
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.hvc(*arguments, "--lab", self.name)
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == Exit.OK, f"{arguments}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def up(self) -> None:
+        done = self.hvc("up", f"{self.name}.toml")
+        assert done.returncode == Exit.OK, done.stderr
+
+    def d1(self) -> Group:
+        groups = cast("list[Group]", json.loads(self.ok("status", "--json"))["groups"])
+        return groups[0]
+
+    def healthy(self) -> Group:
+        self.ok("status", "--wait", "30")
+        return self.d1()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A healthy lab of three nodes; whatever the test does, it is down afterwards."""
+    made = Lab(Hvc(tmp_path), "ONE")
+    made.up()
+    yield made
+    made.run("down", "--purge")
+    assert marked(made.folder) == []
+
+
+def test_a_killed_owner_loses_its_vm_and_takes_nothing_back(lab: Lab) -> None:
+    """DESIGN 7, row 1: killed, VM elsewhere, rejoined as a new incarnation; a client's journal stays one chain."""
+    assert lab.d1()["owner"] == "HyperV-1"
+    lab.ok("kill", "hyperv-1")
+    probe = json.loads(lab.ok("probe", "D1", "--seconds", "3", "--json"))
+    assert probe["acknowledged"] > 10
+    assert probe["problems"] == []
+    moved = lab.d1()
+    assert (moved["owner"], moved["generation"], moved["state"]) == ("HyperV-2", 2, "ONLINE")
+    assert lab.run("kill", "HyperV-1").returncode == Exit.REFUSED
+    lab.ok("start", "1")
+    assert lab.healthy() == moved
+
+
+def test_the_lab_outlives_its_command_and_down_ends_it_from_anywhere(lab: Lab) -> None:
+    """Issue 2: `hvc up` returns when healthy; `hvc down` ends everything; what was written is still there."""
+    address = lab.d1()["address"]
+    assert len(marked(lab.folder)) == 7
+    lab.hvc.folder.joinpath("elsewhere").mkdir()
+    assert lab.hvc("up", "ONE.toml").returncode == Exit.REFUSED, "it is up already"
+    before = json.loads(lab.ok("probe", "D1", "--seconds", "0.5", "--json"))
+    lab.ok("down")
+    assert marked(lab.folder) == []
+    assert lab.run("status").returncode == Exit.NOT_FOUND
+    lab.up()
+    after = json.loads(lab.ok("probe", "D1", "--seconds", "0.5", "--json"))
+    assert after["records"] > before["records"]
+    assert after["problems"] == []
+    assert lab.d1()["address"] != "" != address
+
+
+def test_a_changed_lab_file_needs_a_fresh_start(lab: Lab) -> None:
+    """Saved state belongs to the cluster that wrote it: nothing is guessed about another."""
+    lab.ok("down")
+    file = lab.hvc.folder / "ONE.toml"
+    file.write_text(file.read_text().replace("boot_delay_ms = 500", "boot_delay_ms = 600"))
+    refused = lab.hvc("up", "ONE.toml")
+    assert refused.returncode == Exit.REFUSED
+    assert "--fresh" in refused.stderr
+    assert lab.hvc("up", "ONE.toml", "--fresh").returncode == Exit.OK
+
+
+def test_names_that_are_not_there_are_answered_with_near_ones(lab: Lab) -> None:
+    """Issue 2, bad input: unknown names in commands suggest near ones."""
+    for arguments, words in (
+        (("kill", "HyperV-11"), "HyperV-1"),
+        (("move", "D2"), "D1"),
+        (("cut", "HyperV-1", "bus:C"), "A, B"),
+        (("freeze", "buz-A"), "bus-A"),
+    ):
+        done = lab.run(*arguments)
+        assert done.returncode == Exit.NOT_FOUND, done.stderr
+        assert words in done.stderr
+    assert lab.run("cut", "HyperV-1", "buss").returncode == Exit.USAGE
+
+
+def test_two_labs_run_side_by_side(lab: Lab) -> None:
+    """Issue 2: two labs can run side by side; ending one leaves the other alone."""
+    other = Lab(lab.hvc, "TWO")
+    other.up()
+    assert lab.hvc("status").returncode == Exit.USAGE, "which one?"
+    lab.ok("kill", "HyperV-1")
+    assert other.d1()["generation"] == 1
+    other.ok("down", "--purge")
+    assert marked(other.folder) == []
+    assert not other.folder.exists()
+    lab.ok("start", "HyperV-1")
+    assert lab.healthy()["state"] == "ONLINE"
+
+
+def test_planned_work_moves_the_vm(lab: Lab) -> None:
+    """A move goes where it was told; a polite stop moves VMs away first and ends the process."""
+    lab.ok("move", "d1", "--to", "HyperV-3")
+    assert lab.d1()["owner"] == "HyperV-3"
+    lab.ok("stop", "HyperV-3")
+    assert lab.d1()["owner"] != "HyperV-3"
+    lab.ok("start", "HyperV-3")
+    assert lab.healthy()["owner"] != "HyperV-3"
+
+
+def test_buses_and_array_come_back(lab: Lab) -> None:
+    """DESIGN 7: buses dead and back: no VM moves; array dead and back: VMs stall, and nothing is lost."""
+    lab.ok("bus", "kill", "A")
+    lab.ok("bus", "kill", "b")
+    probe = json.loads(lab.ok("probe", "D1", "--seconds", "2", "--json"))
+    assert probe["longest_gap_ms"] is None or probe["longest_gap_ms"] < 1000
+    lab.ok("bus", "start", "A")
+    lab.ok("bus", "start", "B")
+    found = lab.healthy()
+    assert (found["owner"], found["generation"]) == ("HyperV-1", 1)
+    lab.ok("san", "kill")
+    lab.ok("san", "start")
+    assert lab.healthy()["state"] == "ONLINE"
+    after = json.loads(lab.ok("probe", "D1", "--seconds", "0.5", "--json"))
+    assert after["records"] > probe["records"]
+    assert after["problems"] == []
+
+
+def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
+    """Issue 2: `hvc demo` in under a minute; every promise held; nothing is left."""
+    hvc = Hvc(tmp_path)
+    done = hvc("demo", timeout=120)
+    assert done.returncode == Exit.OK, done.stdout + done.stderr
+    assert "Every promise held" in done.stdout
+    assert "RESERVATION CONFLICT" in done.stdout
+    home = tmp_path / "state" / "hvcluster"
+    assert not any(home.iterdir())
+    assert str(os.getpid()) not in done.stderr
