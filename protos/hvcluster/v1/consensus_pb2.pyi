@@ -43,6 +43,7 @@ class Envelope(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     RECEIVER_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     PRE_VOTE_FIELD_NUMBER: _builtins.int
     PRE_VOTE_REPLY_FIELD_NUMBER: _builtins.int
@@ -60,6 +61,10 @@ class Envelope(_message.Message):
     store: _builtins.int
     incarnation: _builtins.int
     receiver: _builtins.int
+    @_builtins.property
+    def more(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """further envelopes of the same sender, encoded one by one, to be taken in order after this one"""
+
     @_builtins.property
     def heartbeat(self) -> _heartbeat_pb2.Heartbeat: ...
     @_builtins.property
@@ -92,6 +97,7 @@ class Envelope(_message.Message):
         store: _builtins.int = ...,
         incarnation: _builtins.int = ...,
         receiver: _builtins.int = ...,
+        more: _abc.Iterable[_builtins.bytes] | None = ...,
         heartbeat: _heartbeat_pb2.Heartbeat | None = ...,
         pre_vote: Global___PreVote | None = ...,
         pre_vote_reply: Global___PreVoteReply | None = ...,
@@ -107,7 +113,7 @@ class Envelope(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "install_snapshot", b"install_snapshot", "message", b"message", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "request_vote", b"request_vote", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "cluster_id", b"cluster_id", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "incarnation", b"incarnation", "install_snapshot", b"install_snapshot", "message", b"message", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "receiver", b"receiver", "request_vote", b"request_vote", "sender", b"sender", "store", b"store", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "cluster_id", b"cluster_id", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "incarnation", b"incarnation", "install_snapshot", b"install_snapshot", "message", b"message", "more", b"more", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "receiver", b"receiver", "request_vote", b"request_vote", "sender", b"sender", "store", b"store", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "pre_vote", "pre_vote_reply", "request_vote", "vote_reply", "append_entries", "append_reply", "install_snapshot", "timeout_now", "group_report", "forward", "forwarded"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015

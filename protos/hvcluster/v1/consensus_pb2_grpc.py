@@ -45,7 +45,7 @@ class ConsensusServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Deliver(self, request, context):
-        """Hand over one message. The reply says only that it was taken; what it leads to comes as messages of the other side.
+        """Hand over one message, or several in order. The reply says only that it was taken; what it leads to comes as messages of the other side.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

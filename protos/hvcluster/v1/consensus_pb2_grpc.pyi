@@ -32,13 +32,13 @@ class ConsensusStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConsensusAsyncStub: ...
     Deliver: _grpc.UnaryUnaryMultiCallable[_consensus_pb2.Envelope, _consensus_pb2.Delivered]
-    """Hand over one message. The reply says only that it was taken; what it leads to comes as messages of the other side."""
+    """Hand over one message, or several in order. The reply says only that it was taken; what it leads to comes as messages of the other side."""
 
 @_typing.type_check_only
 class ConsensusAsyncStub(ConsensusStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Deliver: _aio.UnaryUnaryMultiCallable[_consensus_pb2.Envelope, _consensus_pb2.Delivered]  # type: ignore[assignment]
-    """Hand over one message. The reply says only that it was taken; what it leads to comes as messages of the other side."""
+    """Hand over one message, or several in order. The reply says only that it was taken; what it leads to comes as messages of the other side."""
 
 class ConsensusServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -47,6 +47,6 @@ class ConsensusServicer(metaclass=_abc_1.ABCMeta):
         request: _consensus_pb2.Envelope,
         context: _ServicerContext,
     ) -> _typing.Union[_consensus_pb2.Delivered, _abc.Awaitable[_consensus_pb2.Delivered]]:
-        """Hand over one message. The reply says only that it was taken; what it leads to comes as messages of the other side."""
+        """Hand over one message, or several in order. The reply says only that it was taken; what it leads to comes as messages of the other side."""
 
 def add_ConsensusServicer_to_server(servicer: ConsensusServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,246 @@
+"""The NodeAdmin service: what an operator, the virtual switch and an onlooker may ask of a node.
+
+Law: translates between the wire and the driver, and decides nothing. Whatever does not make sense is refused with a
+sentence; no call lasts longer than its deadline, and one without a deadline gets ours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+
+from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.vocabulary import MAX_NODES, Generation, NodeId
+from hvcluster.v1 import node_pb2, node_pb2_grpc
+
+from .core import events as ev
+from .core.effects import Reply
+from .core.view import GroupView, View
+from .factlog import FactLog, Numbered
+from .service import monotonic_us
+
+SERVICE: Final = node_pb2.DESCRIPTOR.services_by_name["NodeAdmin"].full_name
+DEFAULT_DEADLINE_S: Final = 30.0
+"""For a call without a deadline: a planned move takes seconds, and an operator who waits longer asks again."""
+MAX_DEADLINE_S: Final = 600.0
+MAX_NAME: Final = 256
+DISK_MODE: Final = "NodeAndDiskMajority"
+NODE_MODE: Final = "NodeMajority"
+
+RequestT = TypeVar("RequestT")
+ReplyT = TypeVar("ReplyT")
+
+
+class Driver(Protocol):
+    """What is asked: `service.Service`."""
+
+    def view(self) -> View: ...
+
+    async def request(self, request: ev.Request, deadline_s: float) -> Reply: ...
+
+
+class Vms(Protocol):
+    """Where VMs are served: `guest.host.VmHost`."""
+
+    def running(self) -> tuple[tuple[str, Generation], ...]: ...
+
+    def address(self, group: str, generation: Generation) -> str | None: ...
+
+
+class Admin(node_pb2_grpc.NodeAdminServicer):
+    """One node's administration. `ignored` gives the counted messages by (reason, sender)."""
+
+    def __init__(
+        self,
+        definition: ClusterDefinition,
+        node: NodeId,
+        driver: Driver,
+        vms: Vms,
+        facts: FactLog,
+        ignored: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
+        self._definition = definition
+        self._node = node
+        self._driver = driver
+        self._vms = vms
+        self._facts = facts
+        self._ignored = ignored
+
+    async def Status(
+        self,
+        request: node_pb2.StatusRequest,
+        context: grpc.aio.ServicerContext[node_pb2.StatusRequest, node_pb2.StatusReply],
+    ) -> node_pb2.StatusReply:
+        """The node's own view."""
+        view = self._driver.view()
+        rejected: Counter[str] = Counter()
+        for (reason, _), count in self._ignored().items():
+            rejected[reason] += count
+        return node_pb2.StatusReply(
+            cluster=self._definition.name,
+            cluster_id=self._definition.id,
+            node=self._node,
+            name=self._definition.node_name(self._node),
+            incarnation=view.incarnation,
+            service=view.service.name,
+            term=view.term,
+            leader=view.leader,
+            quorum=view.quorum,
+            commit=view.commit,
+            last_index=view.last_index,
+            nodes=_nodes(view),
+            groups=[_group(group) for group in view.groups],
+            quorum_row=_quorum(view),
+            routes=[node_pb2.RouteRow(bus=row.bus, peer=row.peer, up=row.up) for row in view.routes],
+            paths=[node_pb2.PathRow(name=name, up=up) for name, up in view.paths],
+            vms=self._vm_rows(view),
+            rejected_messages=rejected,
+            monotonic_us=monotonic_us(),
+        )
+
+    async def Request(
+        self,
+        request: node_pb2.OperatorRequest,
+        context: grpc.aio.ServicerContext[node_pb2.OperatorRequest, node_pb2.OperatorReply],
+    ) -> node_pb2.OperatorReply:
+        """Hand the request to the core and wait for its answer until the caller's deadline."""
+        asked = _request(request)
+        if isinstance(asked, str):
+            return node_pb2.OperatorReply(ok=False, code="refused", text=asked)
+        try:
+            reply = await self._driver.request(asked, _deadline_s(context))
+        except TimeoutError:
+            text = "no answer within the deadline; it may still be carried out: look at the status before asking again"
+            return node_pb2.OperatorReply(ok=False, code="timeout", text=text)
+        return node_pb2.OperatorReply(ok=reply.ok, code=reply.code, text=reply.text)
+
+    async def Facts(
+        self,
+        request: node_pb2.FactsRequest,
+        context: grpc.aio.ServicerContext[node_pb2.FactsRequest, node_pb2.FactLine],
+    ) -> AsyncIterator[node_pb2.FactLine]:
+        """Facts from a sequence number on; with `follow` for as long as the caller listens."""
+        if request.follow:
+            async for item in self._facts.follow(request.from_sequence):
+                yield _fact(item)
+        else:
+            for item in self._facts.since(request.from_sequence):
+                yield _fact(item)
+
+    async def Serving(
+        self,
+        request: node_pb2.ServingRequest,
+        context: grpc.aio.ServicerContext[node_pb2.ServingRequest, node_pb2.ServingReply],
+    ) -> node_pb2.ServingReply:
+        """Where the VMs that run here are served."""
+        return node_pb2.ServingReply(
+            vms=[
+                node_pb2.Serving(vm=vm, generation=generation, address=address)
+                for vm, generation in self._vms.running()
+                if (address := self._vms.address(vm, generation)) is not None
+            ]
+        )
+
+    def _vm_rows(self, view: View) -> list[node_pb2.VmRow]:
+        return [
+            node_pb2.VmRow(
+                group=run.group,
+                generation=run.generation,
+                phase=run.phase,
+                address=self._vms.address(run.group, run.generation) or "",
+            )
+            for run in view.runs
+        ]
+
+
+def _nodes(view: View) -> list[node_pb2.NodeRow]:
+    return [
+        node_pb2.NodeRow(
+            id=row.id,
+            name=row.name,
+            state=row.state.name,
+            incarnation=row.incarnation,
+            weight=row.weight,
+            dynamic_weight=row.dynamic_weight,
+        )
+        for row in view.nodes
+    ]
+
+
+def _group(row: GroupView) -> node_pb2.GroupRow:
+    return node_pb2.GroupRow(
+        name=row.name,
+        state=row.state.name,
+        owner=row.owner,
+        generation=row.generation,
+        lun=row.lun,
+        preferred=row.preferred,
+        possible=row.possible,
+        desired_online=row.desired_online,
+        moving_to=row.moving_to,
+        reason=row.reason,
+        resources=[node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name) for r in row.resources],
+    )
+
+
+def _quorum(view: View) -> node_pb2.QuorumRow:
+    return node_pb2.QuorumRow(
+        mode=NODE_MODE if view.witness_lun is None else DISK_MODE,
+        votes=view.votes,
+        needed=view.needed,
+        witness_lun=-1 if view.witness_lun is None else view.witness_lun,
+        witness_dynamic_weight=view.witness_dynamic_weight,
+        witness_held_here=view.witness_held_here,
+    )
+
+
+def _fact(item: Numbered) -> node_pb2.FactLine:
+    fact = item.fact
+    return node_pb2.FactLine(
+        sequence=item.sequence,
+        wall_us=item.wall_us,
+        monotonic_us=item.monotonic_us,
+        kind=fact.kind.name,
+        node=fact.node,
+        event_id=fact.kind.event_id,
+        reason=fact.reason,
+        line=fact.line(),
+        about={key: str(value) for key, value in fact.about},
+    )
+
+
+def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
+    """What is asked for, or a sentence that says why it cannot be."""
+    match request.WhichOneof("request"):
+        case None:
+            return "the request is empty, or from a newer version than this node's"
+        case "move_group":
+            move = request.move_group
+            return _problem(move.group, move.target, 0) or ev.MoveGroup(move.group, NodeId(move.target))
+        case "set_group_online":
+            wish = request.set_group_online
+            return _problem(wish.group, 0, 0) or ev.SetGroupOnline(wish.group, wish.online)
+        case "stop_node":
+            return _problem("-", request.stop_node.node, 1) or ev.StopNode(NodeId(request.stop_node.node))
+        case "set_node_paused":
+            pause = request.set_node_paused
+            return _problem("-", pause.node, 1) or ev.SetNodePaused(NodeId(pause.node), pause.paused)
+
+
+def _problem(group: str, node: int, least: int) -> str | None:
+    if not group or len(group) > MAX_NAME:
+        return f"name a group, with 1 to {MAX_NAME} characters"
+    if not least <= node <= MAX_NODES:
+        return f"{node} is not a node id; they go from {least} to {MAX_NODES}"
+    return None
+
+
+def _deadline_s(context: grpc.aio.ServicerContext[RequestT, ReplyT]) -> float:
+    left_s = context.time_remaining()
+    if left_s is None:
+        return DEFAULT_DEADLINE_S
+    return min(max(left_s - 0.05, 0.01), MAX_DEADLINE_S)  # answer just before the caller gives up

@@ -1,0 +1,77 @@
+"""The Chaos service: faults an operator injects into this node's own wires. Registered only with --allow-chaos.
+
+Law: translates between the wire and `cuts`; what a cut does is the adapters' affair.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
+
+from .cuts import Cuts, Direction, UnknownWire, Wire
+
+SERVICE: Final = chaos_pb2.DESCRIPTOR.services_by_name["Chaos"].full_name
+
+_WIRES: Final = {chaos_pb2.WIRE_BUS: Wire.BUS, chaos_pb2.WIRE_PEER: Wire.PEER, chaos_pb2.WIRE_ARRAY: Wire.ARRAY}
+_DIRECTIONS: Final = {
+    chaos_pb2.DIRECTION_BOTH: Direction.BOTH,
+    chaos_pb2.DIRECTION_OUT: Direction.OUT,
+    chaos_pb2.DIRECTION_IN: Direction.IN,
+}
+_WIRES_BACK: Final = {wire: number for number, wire in _WIRES.items()}
+_DIRECTIONS_BACK: Final = {direction: number for number, direction in _DIRECTIONS.items()}
+
+
+class ChaosService(chaos_pb2_grpc.ChaosServicer):
+    """Every call answers with all cuts there are afterwards; a wire that does not exist is INVALID_ARGUMENT."""
+
+    def __init__(self, cuts: Cuts) -> None:
+        self._cuts = cuts
+
+    async def Cut(
+        self,
+        request: chaos_pb2.CutRequest,
+        context: grpc.aio.ServicerContext[chaos_pb2.CutRequest, chaos_pb2.ChaosReply],
+    ) -> chaos_pb2.ChaosReply:
+        """Cut a wire; an unspecified direction means both."""
+        wire = _WIRES.get(request.wire)
+        if wire is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "say which wire: bus, peer or array")
+        direction = _DIRECTIONS.get(request.direction, Direction.BOTH)
+        try:
+            self._cuts.cut(wire, request.name, direction)
+        except UnknownWire as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return self._reply()
+
+    async def Heal(
+        self,
+        request: chaos_pb2.HealRequest,
+        context: grpc.aio.ServicerContext[chaos_pb2.HealRequest, chaos_pb2.ChaosReply],
+    ) -> chaos_pb2.ChaosReply:
+        """Heal a wire, or all."""
+        try:
+            self._cuts.heal(_WIRES.get(request.wire), request.name)
+        except UnknownWire as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return self._reply()
+
+    async def List(
+        self,
+        request: chaos_pb2.ListRequest,
+        context: grpc.aio.ServicerContext[chaos_pb2.ListRequest, chaos_pb2.ChaosReply],
+    ) -> chaos_pb2.ChaosReply:
+        """What is cut now."""
+        return self._reply()
+
+    def _reply(self) -> chaos_pb2.ChaosReply:
+        return chaos_pb2.ChaosReply(
+            cuts=[
+                chaos_pb2.CutRequest(wire=_WIRES_BACK[wire], name=name, direction=_DIRECTIONS_BACK[direction])
+                for wire, name, direction in self._cuts.now()
+            ]
+        )

@@ -1,0 +1,248 @@
+"""What a node's effects become: heartbeats on all buses, messages, SCSI commands, VMs, announcements, facts.
+
+Law: joins the adapters to the driver and decides nothing. What adapters hear goes into the inbox as events: what may be
+lost is offered, what must not is posted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from hvcluster.model.definition import ClusterDefinition, initiator_name
+from hvcluster.model.facts import Fact, FactKind
+from hvcluster.model.properties import Timing
+from hvcluster.model.scsi import UNKNOWN, Command, Result
+from hvcluster.model.vocabulary import US_PER_S, Generation, Incarnation, LunId, NodeId, PathName, StoreId
+from hvcluster.runtime.logs import OncePerSender
+from hvcluster.v1 import heartbeat_pb2
+
+from . import initiator, wire
+from .bus import HeartbeatBus, MqttBus
+from .core import effects as fx
+from .core import events as ev
+from .core.messages import Heartbeat, Message
+from .cuts import Cuts, Direction, Wire
+from .envelopes import Delivery
+from .factlog import FactLog
+from .guest.host import Placement, VmHost
+from .initiator import Initiator
+from .peers import Peers
+from .service import Service
+from .wire import Membership
+
+TARGET_NAME: Final = "iqn.2026-01.lab.hvcluster:array"
+"""The array's name when none is given: the default of `python -m hvcluster.san`."""
+ANNOUNCED_BY: Final = frozenset({
+    FactKind.SERVICE_STARTED, FactKind.SERVICE_STOPPED, FactKind.QUORUM_LOST, FactKind.QUORUM_HELD, FactKind.NODE_UP,
+    FactKind.NODE_DOWN, FactKind.NODE_LEAVING, FactKind.LEADER_ELECTED, FactKind.LEADER_RESIGNED,
+})  # fmt: skip
+"""Facts after which a node's announcement may read differently."""
+MIN_KEEPALIVE_S: Final = 1
+"""MQTT counts whole seconds. A bus that dies is found by its closed connection; this finds one that is silent."""
+
+_ARRAY_CUTS: Final = {
+    Direction.OUT: initiator.Direction.OUT,
+    Direction.IN: initiator.Direction.IN,
+    Direction.BOTH: initiator.Direction.BOTH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything is. `advertise` is the host that others reach this node's guests and gRPC server by."""
+
+    peers: Mapping[NodeId, tuple[str, int]]
+    buses: Mapping[str, tuple[str, int]]
+    paths: Mapping[PathName, tuple[str, int]]
+    guest_bind: str
+    advertise: str
+    target: str = TARGET_NAME
+
+
+class Adapters:
+    """The outside of one node, made before its driver; `attach` joins the two, `run` keeps the wires going."""
+
+    def __init__(
+        self,
+        definition: ClusterDefinition,
+        node: NodeId,
+        addresses: Addresses,
+        facts: FactLog,
+        log: FilteringBoundLogger,
+    ) -> None:
+        timing = Timing.of(definition.properties)
+        self._definition, self._node = definition, node
+        self._advertise = addresses.advertise
+        self._facts = facts
+        self.admin_address = ""
+        self.membership = Membership(definition.id, node, frozenset(n.id for n in definition.nodes))
+        self.ignored = OncePerSender(log)
+        self.cuts = Cuts({
+            Wire.BUS: tuple(sorted(addresses.buses)),
+            Wire.PEER: tuple(str(peer) for peer in sorted(addresses.peers)),
+            Wire.ARRAY: tuple(sorted(addresses.paths)),
+        })  # fmt: skip
+        self.cuts.observe(self._cut_array)
+        self.buses: tuple[HeartbeatBus, ...] = tuple(
+            MqttBus(
+                name,
+                address,
+                self.membership,
+                self,
+                self.cuts,
+                self.ignored,
+                log,
+                scale=definition.properties.time_scale,
+                keepalive_s=max(MIN_KEEPALIVE_S, timing.detection // (2 * US_PER_S)),
+            )
+            for name, address in sorted(addresses.buses.items())
+        )
+        self.peers = Peers(addresses.peers, self.membership, self.cuts, self.ignored, log, timing.delay / US_PER_S)
+        self.initiator = Initiator(
+            initiator_name(definition.node_name(node)),
+            addresses.paths,
+            addresses.target,
+            self._path_changed,
+            command_timeout_s=timing.scsi / US_PER_S,
+        )
+        self._paths: dict[PathName, bool] = dict.fromkeys(addresses.paths, False)
+        placement = Placement(node, definition.node_name(node), addresses.guest_bind, addresses.advertise)
+        self.vms = VmHost(placement, self._submit, self._vm_started, self._vm_stopped, timing.guest_disk)
+        self._service: Service | None = None
+        self._announced: tuple[str, Incarnation] | None = None
+
+    def attach(self, service: Service) -> None:
+        """Give what is heard to this driver."""
+        self._service = service
+
+    @property
+    def service(self) -> Service:
+        """The driver that was attached."""
+        assert self._service is not None, "attach comes first"
+        return self._service
+
+    async def run(self) -> None:
+        """Keep all wires going until cancelled; then say goodbye to the buses."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.peers.run(), name="peers")
+            tasks.create_task(self.initiator.run(), name="initiator")
+            for bus in self.buses:
+                tasks.create_task(bus.run(), name=f"bus {bus.name}")
+
+    # --- effects (service.Outside)
+
+    def identify(self, store: StoreId, incarnation: Incarnation) -> None:
+        """Speak under this identity from now on."""
+        self.peers.identify(store, incarnation)
+        for bus in self.buses:
+            bus.identify(incarnation)
+
+    def publish(self, heartbeat: Heartbeat) -> None:
+        """On every bus, encoded once."""
+        payload = wire.heartbeat_bytes(self._definition.id, heartbeat)
+        for bus in self.buses:
+            bus.publish(payload)
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """To one peer, directly."""
+        self.peers.send(to, message)
+
+    def probe(self, node: NodeId, answer: Callable[[ev.ProbeOutcome], None]) -> None:
+        """Knock at a peer's port."""
+        self.peers.probe(node, answer)
+
+    def submit(self, path: PathName, lun: LunId, command: Command, answer: Callable[[Result], None]) -> None:
+        """Down one path; a path this process was given no address for is one that is down."""
+        if path in self._paths:
+            self.initiator.submit(path, lun, command, answer)
+        else:
+            asyncio.get_running_loop().call_soon(answer, UNKNOWN)
+
+    _submit = submit
+
+    def start_vm(self, effect: fx.StartVm) -> None:
+        """Power on."""
+        self.vms.start(effect.group, effect.generation, effect.lun, effect.boot_delay_us, effect.format_blank)
+
+    def stop_vm(self, effect: fx.StopVm) -> None:
+        """Shut down or power off."""
+        self.vms.stop(effect.group, effect.generation, effect.polite, effect.reason)
+
+    def end_vms(self, reason: str) -> None:
+        """Power all off; their last words go to a life that is over."""
+        self.vms.kill_all(reason)
+
+    def announce(self, group: str, generation: Generation) -> None:
+        """Where a VM is served, retained on every bus. A VM that has gone off meanwhile is not announced."""
+        address = self.vms.address(group, generation)
+        if address is None:
+            return
+        payload = heartbeat_pb2.VmAnnouncement(
+            cluster_id=self._definition.id, vm=group, node=self._node, generation=generation, address=address
+        ).SerializeToString()
+        for bus in self.buses:
+            bus.announce("vm", group, payload)
+
+    def paths(self) -> Mapping[PathName, bool]:
+        """Which paths are up."""
+        return self._paths
+
+    def record(self, fact: Fact) -> None:
+        """Keep a fact, and tell onlookers if the node's own state reads differently now."""
+        self._facts.record(fact)
+        if fact.kind in ANNOUNCED_BY:
+            self.announce_node()
+
+    def announce_node(self) -> None:
+        """The node's own retained announcement, if it says something new."""
+        view = self.service.view()
+        if (view.service.name, view.incarnation) == self._announced:
+            return
+        self._announced = (view.service.name, view.incarnation)
+        payload = heartbeat_pb2.NodeAnnouncement(
+            cluster_id=self._definition.id,
+            node=self._node,
+            name=self._definition.node_name(self._node),
+            state=view.service.name,
+            incarnation=view.incarnation,
+            admin_address=self.admin_address,
+        ).SerializeToString()
+        for bus in self.buses:
+            bus.announce("node", str(self._node), payload)
+
+    # --- what adapters hear
+
+    def heartbeat(self, bus: str, heartbeat: Heartbeat) -> None:
+        """bus.Listener."""
+        self.service.offer(ev.HeartbeatHeard(bus, heartbeat))
+
+    def will(self, bus: str, node: NodeId, incarnation: Incarnation) -> None:
+        """bus.Listener."""
+        self.service.offer(ev.WillHeard(bus, node, incarnation))
+
+    def message(self, delivery: Delivery) -> None:
+        """peers.Receiver."""
+        self.service.offer(ev.MessageReceived(delivery.sender, delivery.store, delivery.incarnation, delivery.message))
+
+    def _path_changed(self, path: PathName, up: bool) -> None:
+        self._paths[path] = up
+        self.service.post(ev.PathChanged(path, up))
+        self.vms.path_changed(path, up)
+
+    def _vm_started(self, group: str, generation: Generation, address: str) -> None:
+        self.service.post(ev.VmStarted(group, generation))
+
+    def _vm_stopped(self, group: str, generation: Generation, cause: str, reason: str) -> None:
+        self.service.post(ev.VmStopped(group, generation, cause, reason))
+
+    def _cut_array(self, kind: Wire, name: str, direction: Direction) -> None:
+        if kind is Wire.ARRAY:
+            if direction:
+                self.initiator.cut(PathName(name), _ARRAY_CUTS[direction])
+            else:
+                self.initiator.heal(PathName(name))
