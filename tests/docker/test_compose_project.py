@@ -1,6 +1,6 @@
 """compose.yaml on a real engine: the failure table through `docker kill`, `pause` and `network disconnect`.
 
-Needs a Docker engine, compose v2 and the image (built here unless HVC_IMAGE names one); skipped with the reason otherwise.
+Needs a Docker engine, compose v2 and the image (built here unless HVC_IMAGE names one). Skipped with the reason if not.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def watch(choice: Choice) -> None:
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option("-f", "--follow", is_flag=True, help="Then go on with what happens.")
 @click.option("-n", "--node", "nodes", multiple=True, metavar="NODE", help="Only these nodes.")
 @click.option("-k", "--kind", "kinds", multiple=True, metavar="KIND", help="Only these facts, e.g. GROUP_ASSIGNED.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
