@@ -52,6 +52,8 @@ class Judge:
         self._first = 2  # the cluster is created with index 1
         self._applied: dict[tuple[NodeId, int], int] = {}
         self.counts: dict[str, int] = {}
+        self.refused: set[str] = set()
+        """Initiators that had a write to a group's LUN refused."""
 
     def broken(self, what: str) -> Broken:
         return Broken(f"seed {self._world.seed}, {self._world.now / US_PER_S:.3f} s: {what}")
@@ -64,6 +66,7 @@ class Judge:
         if disk is None or entry.command not in ("WRITE", "COMPARE AND WRITE"):
             return
         if entry.status is Status.RESERVATION_CONFLICT:
+            self.refused.add(entry.nexus.initiator)
             self.counts["refused writes"] = self.counts.get("refused writes", 0) + 1
         if entry.status is not Status.GOOD:
             return

@@ -76,6 +76,8 @@ class Machine:
         self.links: dict[PathName, Link] = {}
         self.replies: dict[int, ef.Reply] = {}
         self._wipes = 0
+        self.batching = False
+        """Commands were submitted since the last event ended; they travel together."""
 
     # power
 
@@ -176,16 +178,21 @@ class Machine:
             if self.life != life:
                 return
             self._effect(core, effect)
+        if self.batching:
+            self._sent()
+
+    def _sent(self) -> None:
+        self.batching = False
         for link in self.links.values():
             link.sent()
 
     def _effect(self, core: NodeCore, effect: ef.Effect) -> None:
         world = self._world
         kind = type(effect)
-        if kind is ef.Publish:
-            world.network.publish(self.node, effect.heartbeat)  # type: ignore[union-attr]
-        elif kind is ef.SetTimer:
+        if kind is ef.SetTimer:
             self._set_timer(effect.name, effect.at)  # type: ignore[union-attr]
+        elif kind is ef.Publish:
+            world.network.publish(self.node, effect.heartbeat)  # type: ignore[union-attr]
         elif kind is ef.Send:
             state = core.state
             world.network.send(self.node, state.store, core.incarnation, effect.to, effect.message)  # type: ignore[union-attr]
@@ -309,8 +316,8 @@ class Machine:
                     del self.guests[sim.group]
                 stopped = ev.VmStopped(sim.group, sim.generation, effect.cause, effect.reason)  # type: ignore[union-attr]
                 self.deliver(stopped)
-        for link in self.links.values():
-            link.sent()
+        if self.batching:
+            self._sent()
 
     def _guest_timer(self, sim: SimGuest, name: str, at: Instant) -> None:
         sim.timers[name] = at

@@ -184,6 +184,7 @@ class Link:
             self._batch.append((self._tags, lun, command))
             return
         self._batch = [(self._tags, lun, command)]
+        self._machine.batching = True
         delay = LINK_LOW_US + int(self._world.random.random() * (LINK_HIGH_US - LINK_LOW_US)) + self._world.array.slow_us
         self._arrival = max(self._arrival, self._world.now + delay)
         self._world.at(self._arrival, self._arrives, self.session, self._batch)

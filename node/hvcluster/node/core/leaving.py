@@ -102,6 +102,8 @@ class Leaving:
 
     def settle(self, now: Instant) -> None:
         """Leave, if it is time."""
+        if self._replica.member and self._restart is None:
+            return
         if self.asked and not self._replica.member:
             if self._groups.runs:
                 self._groups.stop_all(now, "this node has left the cluster")

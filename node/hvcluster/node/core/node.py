@@ -413,7 +413,8 @@ class NodeCore:
         """As leader: commit, apply and plan until nothing follows any more, then tell the others."""
         state, replica = self.state, self.replica
         while True:
-            self.replication.advance()
+            if state.commit < state.log.last_index:
+                self.replication.advance()
             if replica.applied < state.commit:
                 replica.apply(state)
                 self._dirty = True

@@ -270,7 +270,8 @@ class Planner:
         """An owner has it: move it away only from a node that lost the array, or that is asked to stop."""
         storage, since = self._storage_of(group.owner)
         if not storage and now - since >= self._timing.path_grace:
-            if any(node != group.owner for node in counts):
+            grace = self._timing.path_grace  # when the array itself was away, its owner may only be the last to log in again
+            if any(node != group.owner and now - self._storage_of(node)[1] >= grace for node in counts):
                 reason = f"node {group.owner} has lost every path to the array"
                 return self._assign(now, group, Why.RESOURCE_FAILURE, reason, counts, leave=True)
         elif self._is_leaving(group.owner) and group.moving_to == NOBODY and group.state is GroupState.ONLINE:
