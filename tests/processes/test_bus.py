@@ -135,6 +135,15 @@ async def retained(broker: BrokerProcess, topic: str) -> bytes:
     raise AssertionError("the stream of messages ended")
 
 
+async def test_many_announcements_made_at_once_go_out_at_once(broker: BrokerProcess) -> None:
+    """DESIGN 4: the switch learns where a VM is served when it is online, not some heartbeats later."""
+    one = Node(1, broker.port)
+    async with on_bus(one):
+        for number in range(50):
+            one.bus.announce("vm", f"D{number}", b"%d" % number)
+        assert await retained(broker, "hvcluster/lab-1/vm/D49") == b"49"
+
+
 async def test_a_lost_connection_leaves_a_will_and_a_polite_end_does_not(broker: BrokerProcess) -> None:
     """DESIGN 3: the last will names the node and its incarnation; a node that says goodbye has none."""
     ear = Node(1, broker.port)

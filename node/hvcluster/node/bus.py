@@ -10,6 +10,7 @@ once. That costs half of iterating over `Client.messages`, which makes two tasks
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -267,8 +268,14 @@ class _Client(aiomqtt.Client):
         return not self._client.want_write()
 
     def put(self, topic: str, payload: bytes, retain: bool = False) -> None:
-        """Publish with quality of service 0, now: `Client.publish` does the same, but as a coroutine of its own."""
-        self._client.publish(topic, payload, 0, retain)
+        """Publish with quality of service 0, now.
+
+        `Client.publish` would do it in the loop's next turn and wait for that; a broken connection is told by its
+        reader.
+        """
+        with contextlib.suppress(OSError):
+            self._client.publish(topic, payload, 0, retain)
+            self._client.loop_write()
 
     def abandon(self) -> None:
         """Close the socket of a connection that was never acknowledged; aiomqtt would leave it open."""
