@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -142,6 +143,18 @@ async def test_many_announcements_made_at_once_go_out_at_once(broker: BrokerProc
         for number in range(50):
             one.bus.announce("vm", f"D{number}", b"%d" % number)
         assert await retained(broker, "hvcluster/lab-1/vm/D49") == b"49"
+
+
+async def test_a_bus_with_nothing_to_do_costs_nothing(broker: BrokerProcess) -> None:
+    """Issue 2, idle cost: nothing keeps turning the loop after a publication."""
+    one = Node(1, broker.port)
+    async with on_bus(one):
+        one.publish(1)
+        one.bus.announce("vm", "D1", b"here")
+        await asyncio.sleep(0.1)
+        before = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - before < 0.1
 
 
 async def test_a_lost_connection_leaves_a_will_and_a_polite_end_does_not(broker: BrokerProcess) -> None:

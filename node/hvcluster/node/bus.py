@@ -10,8 +10,9 @@ once. That costs half of iterating over `Client.messages`, which makes two tasks
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -34,8 +35,17 @@ CONNECT_S: Final = 1.0
 """One TCP connect (it runs in a thread): a broker that drops packets must not hold the next attempt up for long."""
 ANSWER_S: Final = 2.0
 """CONNACK, SUBACK and the last write at the end: local brokers need a millisecond, a busy machine some hundred."""
+MAX_UNWRITTEN: Final = 128
+"""Messages a socket has not taken yet: more than a turn ever makes, and few enough to be worthless when late."""
 MAX_RETAINED: Final = 2_048
 """Announcements of one node: itself and its VMs; a lab has some hundred at most."""
+
+
+_LIBRARY_LOG: Final = logging.getLogger("hvcluster.bus.library")
+"""What the libraries would print of every broken connection; ours is told once, by `MqttBus`."""
+_LIBRARY_LOG.addHandler(logging.NullHandler())
+_LIBRARY_LOG.propagate = False
+_LIBRARY_LOG.setLevel(logging.CRITICAL)
 
 
 class Listener(Protocol):
@@ -172,6 +182,7 @@ class MqttBus:
             identifier=f"{self._membership.cluster_id}-node-{self._membership.node}",
             protocol=aiomqtt.ProtocolVersion.V311,
             will=aiomqtt.Will(self._own_will, will, qos=1),
+            logger=_LIBRARY_LOG,
             timeout=ANSWER_S,
             keepalive=self._keepalive_s,
             queue_type=_handing_to(self._deliver),
@@ -256,26 +267,34 @@ class MqttBus:
             self._log.info(what, bus=self._name, address="{}:{}".format(*self._address), reason=why)
 
 
+class _Written(Protocol):
+    """paho's handle of a message that was queued."""
+
+    def is_published(self) -> bool: ...
+
+
 class _Client(aiomqtt.Client):
     """Things of paho that aiomqtt keeps to itself; only here are they touched."""
 
     def __init__(self, hostname: str, port: int, **options: object) -> None:
         super().__init__(hostname, port, **options)  # type: ignore[arg-type]  # passed through as they are
         self._client.connect_timeout = CONNECT_S
+        self._unwritten: deque[_Written] = deque()
 
     def writable(self) -> bool:
-        """Whether the socket has taken all that was put."""
-        return not self._client.want_write()
+        """Whether the socket keeps up with what was put."""
+        while self._unwritten and self._unwritten[0].is_published():
+            self._unwritten.popleft()
+        return len(self._unwritten) < MAX_UNWRITTEN
 
     def put(self, topic: str, payload: bytes, retain: bool = False) -> None:
-        """Publish with quality of service 0, now.
+        """Publish with quality of service 0, without waiting; it is written in the loop's next turn.
 
-        `Client.publish` would do it in the loop's next turn and wait for that; a broken connection is told by its
-        reader.
+        Nothing is raised when the connection is lost: its reader tells.
         """
-        with contextlib.suppress(OSError):
-            self._client.publish(topic, payload, 0, retain)
-            self._client.loop_write()
+        info = self._client.publish(topic, payload, 0, retain)
+        if info.rc == 0:
+            self._unwritten.append(info)
 
     def abandon(self) -> None:
         """Close the socket of a connection that was never acknowledged; aiomqtt would leave it open."""
