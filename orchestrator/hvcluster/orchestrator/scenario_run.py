@@ -221,7 +221,8 @@ class Runner:
             case FaultWord.KILL_ALL:
                 await asyncio.gather(*(saboteur.kill(driver, name) for name in nodes))
             case FaultWord.START_ALL:
-                await asyncio.gather(*(saboteur.start(driver, name) for name in nodes))
+                dead = sorted(set(nodes) - set(await self._running()))
+                await asyncio.gather(*(saboteur.start(driver, name) for name in dead))
             case FaultWord.ORCHESTRATOR_KILL:
                 pass  # it takes no part: tests/docker kills one for real, and tied labs end with theirs on purpose
 
