@@ -1,8 +1,8 @@
 """The time from a node's death to its last VM online elsewhere, cut into its parts; real processes, SIGKILL.
 
-Law: measures, judges nothing. Before each kill every VM is moved to the node that will die, so that each kill takes all of
-them; every second victim leads the cluster. Instants are the machine's monotonic clock: the kill by this process, the rest
-from the nodes' own facts and from clients on the virtual switch. The last line is JSON.
+Law: measures, judges nothing. Before each kill every VM is moved to the node that will die, so that each kill takes
+all of them; every second victim leads the cluster. Instants are the machine's monotonic clock: the kill by this
+process, the rest from the nodes' own facts and from clients on the virtual switch. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -162,9 +162,10 @@ async def measure(lab: Lab, kills: int, home: Path) -> list[Kill]:
                 done.append(kill)
                 what = "leader" if kill.leader else "follower"
                 print(
-                    f"  kill {number + 1:3} ({what:8}) detection {kill.detection_ms:7.1f}  decision {kill.decision_ms:6.1f}"
-                    f"  reservation {kill.reservation_ms:6.1f}  VM start {kill.start_ms:6.1f}"
-                    f"  = detection + {kill.overhead_ms:6.1f} ms; client {kill.client_ms:7.1f}",
+                    f"  kill {number + 1:3} ({what:8}) detection {kill.detection_ms:7.1f}"
+                    f"  decision {kill.decision_ms:6.1f}  reservation {kill.reservation_ms:6.1f}"
+                    f"  VM start {kill.start_ms:6.1f} = detection + {kill.overhead_ms:6.1f} ms"
+                    f"  client {kill.client_ms:7.1f}",
                     flush=True,
                 )
     return done

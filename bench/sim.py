@@ -21,7 +21,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed [0]")
     asked = parser.parse_args()
     plan = Plan()
-    print(f"{asked.seeds} seeds of {plan.nodes} nodes and {plan.vms} VMs, {plan.minutes:g} virtual minutes of faults each")
+    print(
+        f"{asked.seeds} seeds of {plan.nodes} nodes and {plan.vms} VMs, {plan.minutes:g} virtual minutes of faults each"
+    )
     began, cpu = time.perf_counter(), time.process_time()
     verdicts: list[Verdict] = []
     for seed in range(asked.first, asked.first + asked.seeds):
@@ -32,8 +34,10 @@ def main() -> int:
     virtual = sum(verdict.virtual_s for verdict in verdicts)
     rates = sorted(verdict.virtual_s / verdict.wall_s for verdict in verdicts)
     faults = sum(sum(verdict.faults.values()) for verdict in verdicts)
-    print(f"{virtual:.0f} virtual seconds, {faults} faults, {sum(v.events for v in verdicts)} events in {wall:.1f} s ({cpu:.1f} s of CPU)")
-    print(f"rate per seed: least {rates[0]:.0f}, median {statistics.median(rates):.0f}, most {rates[-1]:.0f} virtual seconds per second")
+    events = sum(verdict.events for verdict in verdicts)
+    print(f"{virtual:.0f} virtual seconds, {faults} faults, {events} events in {wall:.1f} s ({cpu:.1f} s of CPU)")
+    median = statistics.median(rates)
+    print(f"virtual seconds per second, by seed: least {rates[0]:.0f}, median {median:.0f}, most {rates[-1]:.0f}")
     broken = sum(not verdict.ok for verdict in verdicts)
     figures = {
         "seeds": len(verdicts),

@@ -12,7 +12,6 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,7 +38,9 @@ def load(kind: type[T], data: bytes) -> T:
 
 def dump_tagged(value: object) -> bytes:
     """Like dump, for one of several dataclasses: the name of its class goes with it."""
-    return json.dumps([type(value).__name__, _plain(value)], separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+    return json.dumps(
+        [type(value).__name__, _plain(value)], separators=(",", ":"), sort_keys=True, ensure_ascii=False
+    ).encode()
 
 
 def load_tagged(kinds: Iterable[type[T]], data: bytes) -> T:
@@ -71,8 +72,18 @@ def _plain(value: object) -> object:
 Reader = Callable[[object, str], object]
 
 
-@cache
+_READERS: dict[object, Reader] = {}
+
+
 def _reader(kind: object) -> Reader:
+    """The reader of a type, made once."""
+    reader = _READERS.get(kind)
+    if reader is None:
+        reader = _READERS[kind] = _new_reader(kind)
+    return reader
+
+
+def _new_reader(kind: object) -> Reader:
     kind = getattr(kind, "__supertype__", kind)  # NewType
     if getattr(kind, "__supertype__", None) is not None:
         return _reader(kind)
@@ -128,7 +139,9 @@ def _tuple(kind: object) -> Reader:
     def read_fixed(value: object, where: str) -> object:
         if not isinstance(value, list) or len(value) != len(readers):
             raise Malformed(f"{where}: a list of {len(readers)} is expected")
-        return tuple(reader(item, f"{where}[{at}]") for at, (reader, item) in enumerate(zip(readers, value, strict=True)))
+        return tuple(
+            reader(item, f"{where}[{at}]") for at, (reader, item) in enumerate(zip(readers, value, strict=True))
+        )
 
     return read_fixed
 

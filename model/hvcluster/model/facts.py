@@ -1,7 +1,7 @@
 """Facts: every state change, recorded once, with a reason an administrator understands.
 
-Law: what may be recorded and how one line of it reads. Logs, event ids, golden traces, metrics and the judge read facts;
-nothing else in the product reports the same thing a second time.
+Law: what may be recorded and how one line of it reads. Logs, event ids, golden traces, metrics and the judge read
+facts; nothing else in the product reports the same thing a second time.
 """
 
 from __future__ import annotations

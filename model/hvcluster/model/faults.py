@@ -1,6 +1,7 @@
 """What may go wrong, in words that the simulator, a laboratory of processes and one of containers all know.
 
-Law: shapes only. `target` names a node ("HyperV-1"), or one by what it does: "owner of D1", "leader", "holder of the witness".
+Law: shapes only. `target` names a node ("HyperV-1"), or one by what it does: "owner of D1", "leader", "a follower",
+"holder of the witness".
 """
 
 from __future__ import annotations

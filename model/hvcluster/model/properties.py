@@ -1,4 +1,5 @@
-"""Cluster properties: Windows names in snake case with a unit, the defaults of each profile, and what must fit together.
+"""Cluster properties: Windows names in snake case with a unit, the defaults of each profile, and what must fit
+together.
 
 Law: pure values and checks. Durations are unscaled here; `Timing` holds the scaled ones in microseconds.
 Source of the figures: the product's documented defaults (docs/divergence.md names every value chosen otherwise).
@@ -6,6 +7,7 @@ Source of the figures: the product's documented defaults (docs/divergence.md nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -13,6 +15,9 @@ from .vocabulary import US_PER_MS
 
 PROFILES: Final = ("ws2008r2", "ws2012", "ws2012r2", "ws2016", "ws2019", "ws2022", "ws2025")
 DEFAULT_PROFILE: Final = "ws2012r2"
+
+RELOGIN_US: Final = 1_200_000
+"""After an array's restart all nodes log in again within this time, whatever the time scale: their retries are real."""
 
 MAX_CLOCK_DRIFT: Final = 0.01
 """Two clocks of one lab may run apart by one part in a hundred; leases are shortened by it."""
@@ -97,7 +102,10 @@ def problems(properties: Properties) -> list[tuple[str, str]]:
         found.append(("dynamic_witness", "a dynamic witness needs dynamic_quorum = true"))
     if p.guest_disk_timeout_ms < p.scsi_timeout_ms:
         found.append(
-            ("guest_disk_timeout_ms", "a guest would give up before one SCSI command does; raise it to scsi_timeout_ms or more")
+            (
+                "guest_disk_timeout_ms",
+                "a guest would give up before one SCSI command does; raise it to scsi_timeout_ms or more",
+            )
         )
     if p.retry_period_on_failure_ms < 900_000 and p.time_scale >= 1.0 and p.failover_threshold == 0:
         found.append(("failover_threshold", "0 forbids every failover; leave it at -1 (nodes - 1) or set 1 or more"))
@@ -150,13 +158,13 @@ class Timing:
             failover_period=us(p.failover_period_ms),
             retry=us(p.retry_period_on_failure_ms),
             pending=us(p.pending_timeout_ms),
-            path_grace=us(p.path_loss_grace_ms),
+            path_grace=max(us(p.path_loss_grace_ms), RELOGIN_US),
             scsi=us(p.scsi_timeout_ms),
             guest_disk=us(p.guest_disk_timeout_ms),
         )
 
 
-def with_values(properties: Properties, values: dict[str, int | float | bool | str]) -> Properties:
+def with_values(properties: Properties, values: Mapping[str, int | float | bool | str]) -> Properties:
     """A copy with some values replaced. Raises KeyError with the first unknown name."""
     known = {field.name for field in fields(properties)}
     for name in values:

@@ -1,4 +1,5 @@
-"""A scenario: a lab, faults at their moments, and what must be seen. One file, run by the simulator or on real processes.
+"""A scenario: a lab, faults at their moments, and what must be seen. One file, run by the simulator or on real
+processes.
 
 Law: reads a TOML document into values, and judges an observation against an expectation. It never waits and never acts.
 Durations are in seconds at time_scale 1.0; whoever runs the scenario scales them.
@@ -28,8 +29,9 @@ class ScenarioError(ValueError):
 class Expectation:
     """What must be seen within `within_s` of the step before it, or, with `hold`, at every look until then.
 
-    `online`: VMs (or "all") online on exactly one node. `off`: nodes that run no VM. `stayed`: VMs with owner and generation of
-    the last `remember`. `moved`: VMs online under a newer generation on another node. `not_on`: where they may not be.
+    `online`: VMs (or "all") online on exactly one node. `off`: nodes that run no VM. `stayed`: VMs with owner and
+    generation of the last `remember`. `moved`: VMs online under a newer generation on another node. `not_on`: where
+    they may not be.
     `node`/`state`: a node's state in the database. `refused`: nodes from which the array has refused a write.
     """
 

@@ -22,7 +22,8 @@ Incarnation = NewType("Incarnation", int)
 """How often a node's cluster service has started. Kept in saved state, so it never repeats on one disk."""
 
 StoreId = NewType("StoreId", int)
-"""64 random bits that name one saved state. A wiped disk comes back with another, so its old votes cannot be repeated."""
+"""64 random bits that name one saved state. A wiped disk comes back with another, so its old votes cannot be repeated.
+"""
 
 LunId = NewType("LunId", int)
 """Logical unit number, 0..255."""

@@ -1,7 +1,7 @@
 """Quorum arithmetic: who votes, how many votes are enough, and which single change of votes comes next.
 
-Law: pure functions on small values. Invariant: `next_step` changes one voter at a time, so any majority before the change
-and any majority after it share a voter (Raft section 6; Ongaro's dissertation, 4.1).
+Law: pure functions on small values. Invariant: `next_step` changes one voter at a time, so any majority before the
+change and any majority after it share a voter (Raft section 6; Ongaro's dissertation, 4.1).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Configuration:
 class Electorate:
     """What the leader knows when it looks at the votes.
 
-    `entitled`: members that are Up with NodeWeight 1 under their present saved state. `ready`: those of them whose log has
-    caught up, so that their vote may be added. `witness_usable`: held by the leader, written, and caught up.
+    `entitled`: members that are Up with NodeWeight 1 under their present saved state. `ready`: those of them whose log
+    has caught up, so that their vote may be added. `witness_usable`: held by the leader, written, and caught up.
     """
 
     leader: NodeId
@@ -104,7 +104,9 @@ def next_step(configuration: Configuration, electorate: Electorate) -> Step | No
     for voter in configuration.voters:
         replaced = any(e.node == voter.node and e.store != voter.store for e in electorate.entitled)
         if replaced and voter.node != electorate.leader and len(configuration.voters) > 1:
-            return Step(configuration.without(voter), f"node {voter.node} came back with an empty disk; its old vote ends")
+            return Step(
+                configuration.without(voter), f"node {voter.node} came back with an empty disk; its old vote ends"
+            )
     voting = {v.node for v in configuration.voters}
     for voter in electorate.ready:
         if voter.node not in voting:

@@ -6,7 +6,6 @@ Law: wiring only. Finds the saved state, joins driver and adapters, serves until
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -33,7 +32,6 @@ EXIT_BUSY_PORT: Final = 3
 EXIT_CORRUPT: Final = 65  # EX_DATAERR
 EXIT_BUG: Final = 70  # EX_SOFTWARE
 EXIT_DISK: Final = 74  # EX_IOERR
-DICE_BITS: Final = 64
 SERVER_GRACE_S: Final = 0.1
 """At the end: enough for an answer under way, not noticed by whoever waits for the process."""
 
@@ -73,7 +71,7 @@ async def _run(chosen: Options, beginning: Beginning, log: FilteringBoundLogger)
     adapters = Adapters(chosen.definition, chosen.node, chosen.addresses, facts, log)
 
     def make(state: SavedState) -> NodeCore:
-        return NodeCore(chosen.definition, chosen.node, state, secrets.randbits(DICE_BITS))
+        return NodeCore(chosen.definition, chosen.node, state)
 
     service = Service(make, beginning.store, beginning.state, adapters, log)
     adapters.attach(service)

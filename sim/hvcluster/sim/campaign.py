@@ -17,7 +17,9 @@ from .disasters import Disasters
 from .judge import Broken
 from .world import World
 
-HEAL_LIMIT_S = 900  # every wait of the protocol that can follow the last fault (arbitration, group wait, restarts), added up
+HEAL_LIMIT_S = (
+    900  # every wait of the protocol that can follow the last fault (arbitration, group wait, restarts), added up
+)
 
 
 @dataclass(frozen=True, slots=True)

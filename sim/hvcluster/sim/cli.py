@@ -33,7 +33,7 @@ The same seed and the same options give the same history on any machine.
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hvc sim",
-        description="Run the cluster's own decision code under a simulated network, array and clock, and judge every step.",
+        description="Run the cluster's own decision code under a simulated network, array and clock; judge every step.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,10 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, default=plan.nodes, help=f"nodes, 1 to 64 [{plan.nodes}]")
     parser.add_argument("--vms", type=int, default=plan.vms, help=f"VMs, one LUN each, 0 to 200 [{plan.vms}]")
     parser.add_argument("--no-witness", action="store_true", help="Node Majority instead of Node and Disk Majority")
-    parser.add_argument("--paths", type=int, default=plan.paths, help=f"paths from each node to the array [{plan.paths}]")
+    parser.add_argument(
+        "--paths", type=int, default=plan.paths, help=f"paths from each node to the array [{plan.paths}]"
+    )
     parser.add_argument("--minutes", type=float, default=plan.minutes, help=f"virtual minutes [{plan.minutes:g}]")
     parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help=f"[{DEFAULT_PROFILE}]")
-    parser.add_argument("--connection-loss-detection", action="store_true", help="a last will and a refused probe count")
+    parser.add_argument(
+        "--connection-loss-detection", action="store_true", help="a last will and a refused probe count"
+    )
     parser.add_argument("--facts", action="store_true", help="print every recorded fact with its virtual time")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each seed")
     return parser

@@ -1,6 +1,7 @@
 """Random faults for one world: what breaks, when, and when it is mended.
 
-Law: only draws and schedules; the world does it. Every fault is one a laboratory can make, and all are mended at the end.
+Law: only draws and schedules; the world does it. Every fault is one a laboratory can make, and all are mended at the
+end.
 """
 
 from __future__ import annotations
@@ -195,7 +196,9 @@ class Disasters:
             self._later(machine.start)
 
     def _wipe(self) -> None:
-        """Only while the votes on the other disks are a quorum: losing more loses the cluster, which no protocol mends."""
+        """Only while the votes on the other disks are a quorum: losing more loses the cluster, which no protocol
+        mends.
+        """
         machine = self._machine()
         leader = next((m for m in self._world.machines.values() if m.alive and m.core.state.leads), None)
         if leader is None:

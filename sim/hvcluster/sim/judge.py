@@ -1,6 +1,7 @@
 """The judge: every invariant, looked at when something it speaks of has happened.
 
-Law: sees everything, changes nothing. A broken invariant raises Broken with the seed and the instant; the cores never learn of it.
+Law: sees everything, changes nothing. A broken invariant raises Broken with the seed and the instant; the cores never
+learn of it.
 """
 
 from __future__ import annotations
@@ -180,7 +181,9 @@ class Judge:
         if self._committed:
             last = self._committed[-1]
             if last.index > log.snapshot_index and log.term_at(last.index) != last.term:
-                raise self.broken(f"node {fact.node} leads term {term} without committed entry {last.term}:{last.index}")
+                raise self.broken(
+                    f"node {fact.node} leads term {term} without committed entry {last.term}:{last.index}"
+                )
         for machine in self._world.machines.values():
             if machine.node == fact.node or not machine.alive or machine.frozen:
                 continue
@@ -190,7 +193,9 @@ class Judge:
     # no quorum, no VMs
 
     def isolated(self, node: NodeId, since: int) -> None:
-        """A node has been alone for longer than its lease and any arbitration: it may run nothing, unless it has quorum alone."""
+        """A node has been alone for longer than its lease and any arbitration: it may run nothing, unless it has
+        quorum alone.
+        """
         machine = self._world.machines[node]
         if not machine.alive or machine.frozen:
             return
@@ -221,10 +226,8 @@ class Judge:
             if not group.desired or group.state is GroupState.FAILED:
                 continue
             if group.state is not GroupState.ONLINE or nodes != [group.owner] or (able and group.owner not in able):
-                found.append(
-                    f"{group.name}: {group.state.name}, owner {group.owner}, generation {group.generation}, runs on {nodes}"
-                )
-        for machine in self._world.machines.values():
-            if machine.alive and not machine.core.replica.member:
-                found.append(f"node {machine.node} has not joined")
+                where = f"owner {group.owner}, generation {group.generation}, runs on {nodes}"
+                found.append(f"{group.name}: {group.state.name}, {where}")
+        joining = (m for m in self._world.machines.values() if m.alive and not m.core.replica.member)
+        found.extend(f"node {machine.node} has not joined" for machine in joining)
         return found

@@ -1,7 +1,7 @@
 """A simulated machine: one node's process with its timers, VMs, paths and a disk that keeps only what was saved.
 
-Law: performs the core's effects in order and may crash before any of them. Saved state is what `Save` effects said, nothing
-else survives.
+Law: performs the core's effects in order and may crash before any of them. Saved state is what `Save` effects said,
+nothing else survives.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Machine:
         self._pending = {}
         self._waiting = []
         self.guests = {}
-        self.core = NodeCore(self._world.definition, self.node, self.saved, self._world.random.getrandbits(32))
+        self.core = NodeCore(self._world.definition, self.node, self.saved)
         self._world.judge.started(self)
         self._event(ev.Started())
         for link in self.links.values():
@@ -188,36 +188,35 @@ class Machine:
 
     def _effect(self, core: NodeCore, effect: ef.Effect) -> None:
         world = self._world
-        kind = type(effect)
-        if kind is ef.SetTimer:
-            self._set_timer(effect.name, effect.at)  # type: ignore[union-attr]
-        elif kind is ef.Publish:
-            world.network.publish(self.node, effect.heartbeat)  # type: ignore[union-attr]
-        elif kind is ef.Send:
+        if isinstance(effect, ef.SetTimer):
+            self._set_timer(effect.name, effect.at)
+        elif isinstance(effect, ef.Publish):
+            world.network.publish(self.node, effect.heartbeat)
+        elif isinstance(effect, ef.Send):
             state = core.state
-            world.network.send(self.node, state.store, core.incarnation, effect.to, effect.message)  # type: ignore[union-attr]
-        elif kind is ef.Save:
-            self.saved = saved_after(self.saved, effect)  # type: ignore[arg-type]
-            world.judge.saved(self, effect)  # type: ignore[arg-type]
-        elif kind is ef.SubmitScsi:
-            self.links[effect.path].submit(None, effect.token, effect.lun, effect.command)  # type: ignore[union-attr]
-        elif kind is ef.Record:
-            world.record(effect.fact)  # type: ignore[union-attr]
-        elif kind is ef.CancelTimer:
-            self._timers.pop(effect.name, None)  # type: ignore[union-attr]
-        elif kind is ef.StartVm:
-            self._start_vm(effect)  # type: ignore[arg-type]
-        elif kind is ef.StopVm:
-            self._stop_vm(effect)  # type: ignore[arg-type]
-        elif kind is ef.Announce:
-            world.clients.announced(effect.group, effect.generation, self.node)  # type: ignore[union-attr]
-        elif kind is ef.ProbePeer:
-            world.network.probe(self.node, effect.node)  # type: ignore[union-attr]
-        elif kind is ef.Reply:
-            self.replies[effect.ticket] = effect  # type: ignore[union-attr,index]
-        elif kind is ef.RestartService:
+            world.network.send(self.node, state.store, core.incarnation, effect.to, effect.message)
+        elif isinstance(effect, ef.Save):
+            self.saved = saved_after(self.saved, effect)
+            world.judge.saved(self, effect)
+        elif isinstance(effect, ef.SubmitScsi):
+            self.links[effect.path].submit(None, effect.token, effect.lun, effect.command)
+        elif isinstance(effect, ef.Record):
+            world.record(effect.fact)
+        elif isinstance(effect, ef.CancelTimer):
+            self._timers.pop(effect.name, None)
+        elif isinstance(effect, ef.StartVm):
+            self._start_vm(effect)
+        elif isinstance(effect, ef.StopVm):
+            self._stop_vm(effect)
+        elif isinstance(effect, ef.Announce):
+            world.clients.announced(effect.group, effect.generation, self.node)
+        elif isinstance(effect, ef.ProbePeer):
+            world.network.probe(self.node, effect.node)
+        elif isinstance(effect, ef.Reply):
+            self.replies[effect.ticket] = effect
+        elif isinstance(effect, ef.RestartService):
             self._begin()
-        elif kind is ef.EndProcess:
+        elif isinstance(effect, ef.EndProcess):
             self.exited = True
             self.kill()
         else:
@@ -298,23 +297,22 @@ class Machine:
         if self.guests.get(sim.group) is not sim:
             return
         for effect in sim.guest.handle(self._world.now, event):
-            kind = type(effect)
-            if kind is ef.SubmitScsi:
-                self.links[effect.path].submit(sim, effect.token, effect.lun, effect.command)  # type: ignore[union-attr]
-            elif kind is ef.SetTimer:
-                self._guest_timer(sim, effect.name, effect.at)  # type: ignore[union-attr]
-            elif kind is ef.CancelTimer:
-                sim.timers.pop(effect.name, None)  # type: ignore[union-attr]
-            elif kind is gio.Acknowledge:
-                self._world.clients.acknowledged(sim.group, effect.ticket, effect.sequence)  # type: ignore[union-attr]
-            elif kind is gio.Refuse:
-                self._world.clients.refused(effect.ticket)  # type: ignore[union-attr]
-            elif kind is gio.Online:
+            if isinstance(effect, ef.SubmitScsi):
+                self.links[effect.path].submit(sim, effect.token, effect.lun, effect.command)
+            elif isinstance(effect, ef.SetTimer):
+                self._guest_timer(sim, effect.name, effect.at)
+            elif isinstance(effect, ef.CancelTimer):
+                sim.timers.pop(effect.name, None)
+            elif isinstance(effect, gio.Acknowledge):
+                self._world.clients.acknowledged(sim.group, effect.ticket, effect.sequence)
+            elif isinstance(effect, gio.Refuse):
+                self._world.clients.refused(effect.ticket)
+            elif isinstance(effect, gio.Online):
                 self.deliver(ev.VmStarted(sim.group, sim.generation))
-            elif kind is gio.Stopped:
+            elif isinstance(effect, gio.Stopped):
                 if self.guests.get(sim.group) is sim:
                     del self.guests[sim.group]
-                stopped = ev.VmStopped(sim.group, sim.generation, effect.cause, effect.reason)  # type: ignore[union-attr]
+                stopped = ev.VmStopped(sim.group, sim.generation, effect.cause, effect.reason)
                 self.deliver(stopped)
         if self.batching:
             self._sent()

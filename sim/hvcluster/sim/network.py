@@ -1,7 +1,7 @@
 """The wires: two buses and the direct links between nodes, with loss, delay, doubling and cuts.
 
-Law: decides only whether and when a message arrives. A cut is per wire and direction; what is on the way when a wire is cut is
-lost, as with a pulled cable.
+Law: decides only whether and when a message arrives. A cut is per wire and direction; what is on the way when a wire
+is cut is lost, as with a pulled cable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Network:
 
     def __init__(self, world: World, buses: tuple[str, ...]) -> None:
         self._world = world
-        self.buses = {bus: True for bus in buses}
+        self.buses = dict.fromkeys(buses, True)
         self.bus_cut: set[tuple[str, NodeId, str]] = set()  # bus, node, "in" | "out"
         self.peer_cut: set[tuple[NodeId, NodeId]] = set()  # from, to
         self.loss = 0.0
@@ -115,8 +115,8 @@ class Network:
     def partition(self, side: tuple[NodeId, ...], other: tuple[NodeId, ...]) -> None:
         """Nothing passes between two sides: each side keeps the buses only for itself.
 
-        A broker reaches both sides or neither, so the smaller truth is kept: both buses are cut for `side`, whose nodes then
-        speak directly, and every direct link between the sides is cut.
+        A broker reaches both sides or neither, so the smaller truth is kept: both buses are cut for `side`, whose
+        nodes then speak directly, and every direct link between the sides is cut.
         """
         for node in side:
             for bus in self.buses:

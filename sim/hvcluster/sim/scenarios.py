@@ -1,7 +1,7 @@
 """Runs a scenario file in the simulator, to its verdict.
 
-Law: performs steps and looks; what a step means for an observation is judged in model.scenario, and every invariant by the
-judge of the world. Virtual seconds are the scenario's own.
+Law: performs steps and looks; what a step means for an observation is judged in model.scenario, and every invariant by
+the judge of the world. Virtual seconds are the scenario's own.
 """
 
 from __future__ import annotations
@@ -114,9 +114,7 @@ class Stage:
         if leader is None:
             return Observation(running={name: tuple(nodes) for name, nodes in running.items()}, refused=seen)
         database = leader.core.replica.database
-        groups = {
-            g.name: GroupSeen(g.state.name, self._name(g.owner), g.generation) for g in database.groups.values()
-        }
+        groups = {g.name: GroupSeen(g.state.name, self._name(g.owner), g.generation) for g in database.groups.values()}
         nodes = {
             m.name: (NodeState.PAUSED if m.paused else NodeState.UP).name if m.up else NodeState.DOWN.name
             for m in database.members.values()

@@ -1,7 +1,8 @@
 """The array and the paths to it: sessions, order on a path, answers that never come, and an array that crashes.
 
-Law: drives the array's own core. A path keeps order (it is one stream); a session that broke answers UNKNOWN to everything
-outstanding, and a new login of the same nexus makes the array drop whatever of the old one is still under way.
+Law: drives the array's own core. A path keeps order (it is one stream); a session that broke answers UNKNOWN to
+everything outstanding, and a new login of the same nexus makes the array drop whatever of the old one is still under
+way.
 """
 
 from __future__ import annotations
@@ -97,23 +98,22 @@ class SimArray:
             self._perform(effect)
 
     def _perform(self, effect: ef.Effect) -> None:
-        kind = type(effect)
-        if kind is ef.Respond:
-            link = self.links.get(effect.session)  # type: ignore[union-attr]
+        if isinstance(effect, ef.Respond):
+            link = self.links.get(effect.session)
             if link is not None:
-                link.answer_leaves(effect.tag, effect.result)  # type: ignore[union-attr]
-        elif kind is ef.JournalEntry:
-            self._world.judge.journal(effect)  # type: ignore[arg-type]
-        elif kind is ef.WriteBlocks:
-            self._write(effect)  # type: ignore[arg-type]
-        elif kind is ef.ReadBlocks:
-            self._read(effect)  # type: ignore[arg-type]
-        elif kind is ef.SaveImage:
-            self._save(effect)  # type: ignore[arg-type]
-        elif kind is ef.AllocateBlocks:
-            self.media[effect.lun] = bytearray(effect.blocks * BLOCK_BYTES)  # type: ignore[union-attr]
-        elif kind is ef.EndSession:
-            self.links.pop(effect.session, None)  # type: ignore[union-attr]
+                link.answer_leaves(effect.tag, effect.result)
+        elif isinstance(effect, ef.JournalEntry):
+            self._world.judge.journal(effect)
+        elif isinstance(effect, ef.WriteBlocks):
+            self._write(effect)
+        elif isinstance(effect, ef.ReadBlocks):
+            self._read(effect)
+        elif isinstance(effect, ef.SaveImage):
+            self._save(effect)
+        elif isinstance(effect, ef.AllocateBlocks):
+            self.media[effect.lun] = bytearray(effect.blocks * BLOCK_BYTES)
+        elif isinstance(effect, ef.EndSession):
+            self.links.pop(effect.session, None)
 
     def _write(self, effect: ef.WriteBlocks) -> None:
         at = effect.lba * BLOCK_BYTES
@@ -185,7 +185,9 @@ class Link:
             return
         self._batch = [(self._tags, lun, command)]
         self._machine.batching = True
-        delay = LINK_LOW_US + int(self._world.random.random() * (LINK_HIGH_US - LINK_LOW_US)) + self._world.array.slow_us
+        delay = (
+            LINK_LOW_US + int(self._world.random.random() * (LINK_HIGH_US - LINK_LOW_US)) + self._world.array.slow_us
+        )
         self._arrival = max(self._arrival, self._world.now + delay)
         self._world.at(self._arrival, self._arrives, self.session, self._batch)
 

@@ -1,7 +1,7 @@
 """One simulated lab: an event heap, a clock, and everything that lives under it.
 
-Law: time passes only between events; events of one instant run in the order they were scheduled. All randomness is one seeded
-generator, drawn in the order of events.
+Law: time passes only between events; events of one instant run in the order they were scheduled. All randomness is one
+seeded generator, drawn in the order of events.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ class Latency:
 class World:
     """The lab and its heap. `now` is in microseconds since the lab was switched on."""
 
-    def __init__(self, definition: ClusterDefinition, seed: int, *, buses: tuple[str, ...] = ("A", "B"), append_every_us: int = 5 * US_PER_S) -> None:
+    def __init__(
+        self,
+        definition: ClusterDefinition,
+        seed: int,
+        *,
+        buses: tuple[str, ...] = ("A", "B"),
+        append_every_us: int = 5 * US_PER_S,
+    ) -> None:
         self.definition = definition
         self.lun_blocks = LUN_BLOCKS
         self.witness_blocks = WITNESS_BLOCKS

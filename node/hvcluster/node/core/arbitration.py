@@ -1,7 +1,8 @@
 """Challenge and defence: the steps by which one node comes to hold the disk witness, and keeps it.
 
-Law: the reservation decides, by PREEMPT as compare-and-swap. A challenger waits 2 x DiskArbInterval + 1 s, in which a living
-owner defends by removing it; losing is status 170 (ERROR_BUSY). Source: the arbitration model in docs/divergence.md.
+Law: the reservation decides, by PREEMPT as compare-and-swap. A challenger waits 2 x DiskArbInterval + 1 s, in which a
+living owner defends by removing it; losing is status 170 (ERROR_BUSY). Source: the arbitration model in
+docs/divergence.md.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Content:
 
 
 def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_us: int) -> Steps[Held]:
-    """Register; take the witness if nobody holds it; otherwise challenge its owner and preempt only if it did not defend."""
+    """Register; take the witness if nobody holds it; otherwise challenge its owner and preempt only if it did not
+    defend.
+    """
     mine = key.encode()
     registered: tuple[PathName, ...] = ()
     challenged: int | None = None
@@ -122,8 +125,8 @@ def defend(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey) -> Steps[
 def write(paths: Paths, lun: LunId, lba: int, data: bytes) -> Steps[Status]:
     """Write whole blocks to the medium, down one path.
 
-    A write without an answer is not repeated: it may still be stuck on its path and arrive after a newer one. The caller has
-    to hold the witness anew, under a new key, which makes the array refuse whatever is stuck.
+    A write without an answer is not repeated: it may still be stuck on its path and arrive after a newer one. The
+    caller has to hold the witness anew, under a new key, which makes the array refuse whatever is stuck.
     """
     step = IO_BLOCKS * BLOCK_BYTES
     up = paths()

@@ -1,6 +1,7 @@
 """The commands of the replicated cluster database.
 
-Law: shapes only; `database` applies them. Each is guarded by what its author saw, so that a repeated or late one does nothing.
+Law: shapes only; `database` applies them. Each is guarded by what its author saw, so that a repeated or late one does
+nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class AssignGroup:
 
 @dataclass(frozen=True, slots=True)
 class BeginMove:
-    """Planned move: the owner takes the group offline; the leader then assigns it to `target` (NOBODY: stay offline)."""
+    """Planned move: the owner takes the group offline; then the leader assigns it to `target`."""
 
     group: str
     seen: Generation

@@ -1,6 +1,7 @@
 """The replicated cluster database: nodes and groups, changed only by committed commands.
 
-Law: pure state machine. Equal logs give equal databases on every node; a command whose guard does not hold changes nothing.
+Law: pure state machine. Equal logs give equal databases on every node; a command whose guard does not hold changes
+nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online once."""
+    """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online
+    once.
+    """
 
     definition: GroupDefinition
     owner: NodeId
@@ -108,15 +111,13 @@ class Database:
         return Database(Image(members, tuple(groups), definition.witness_lun is not None, dynamic))
 
     def first_configuration(self) -> Configuration:
-        """All nodes with weight vote; the witness does when that makes the votes odd (always, where votes are static)."""
+        """All nodes with weight vote; the witness does when that makes the votes odd (always, if votes are static)."""
         voters = tuple(Voter(m.id, m.store) for m in self.members.values() if m.weight)
         return Configuration(voters, self._witness and (len(voters) % 2 == 0 or not self._dynamic_witness))
 
     def encode(self) -> bytes:
         """Canonical bytes of all of it."""
-        image = Image(
-            tuple(self.members.values()), tuple(self.groups.values()), self._witness, self._dynamic_witness
-        )
+        image = Image(tuple(self.members.values()), tuple(self.groups.values()), self._witness, self._dynamic_witness)
         return dump(image)
 
     @staticmethod
@@ -134,6 +135,7 @@ class Database:
 
     def apply(self, command: Command) -> bool:
         """Apply one committed command. False when its guard did not hold, or when it concerns only votes."""
+        changed: bool
         match command:
             case Noop() | Configure():
                 return False
@@ -143,18 +145,18 @@ class Database:
                 changed = self._up(command)
             case NodeDown():
                 changed = self._down(command)
-            case PauseNode(node, paused):
-                member = self.members.get(node)
-                changed = member is not None and member.paused != paused
+            case PauseNode():
+                member = self.members.get(command.node)
+                changed = member is not None and member.paused != command.paused
                 if member is not None and changed:
-                    self.members[node] = replace(member, paused=paused)
+                    self.members[member.id] = replace(member, paused=command.paused)
             case DefineGroup():
                 changed = self._define(command.definition)
-            case RemoveGroup(name):
-                group = self.groups.get(name)
+            case RemoveGroup():
+                group = self.groups.get(command.group)
                 changed = group is not None and not group.runs
                 if changed:
-                    del self.groups[name]
+                    del self.groups[command.group]
             case AssignGroup() | BeginMove() | ReportGroup() | SetDesired():
                 changed = self._change_group(command)
         if changed:
@@ -204,38 +206,40 @@ class Database:
         group = self.groups.get(command.group)
         if group is None:
             return False
+        changed: Group
         match command:
-            case SetDesired(_, online):
-                if group.desired == online:
+            case SetDesired():
+                if group.desired == command.online:
                     return False
-                changed = replace(group, desired=online)
-            case AssignGroup(_, seen, owner, cause, _, rule, _):
-                member = self.members.get(owner)
-                if group.generation != seen or member is None or not member.up:
+                changed = replace(group, desired=command.online)
+            case AssignGroup():
+                member = self.members.get(command.owner)
+                if group.generation != command.seen or member is None or not member.up:
                     return False
                 changed = replace(
                     group,
-                    owner=owner,
-                    generation=Generation(seen + 1),
+                    owner=command.owner,
+                    generation=Generation(command.seen + 1),
                     state=GroupState.PENDING,
                     moving_to=NOBODY,
                     waiting=False,
-                    cause=cause,
-                    reason=rule,
+                    cause=command.cause,
+                    reason=command.rule,
                 )
-            case BeginMove(_, seen, target, cause):
-                if group.generation != seen or not group.runs or target == group.owner:
+            case BeginMove():
+                if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False
-                changed = replace(group, moving_to=target, cause=cause)
-            case ReportGroup(_, seen, state, cause, reason):
-                if group.generation != seen or group.state == state:
+                changed = replace(group, moving_to=command.target, cause=command.cause)
+            case ReportGroup():
+                # A generation ends once: a late report of a life that is over changes nothing.
+                if group.generation != command.seen or not group.runs or group.state is command.state:
                     return False
                 changed = replace(
                     group,
-                    state=state,
-                    served=group.served or state is GroupState.ONLINE,
-                    cause=cause or group.cause,
-                    reason=reason or group.reason,
+                    state=command.state,
+                    served=group.served or command.state is GroupState.ONLINE,
+                    cause=command.cause or group.cause,
+                    reason=command.reason or group.reason,
                 )
         self.groups[group.name] = changed
         return True

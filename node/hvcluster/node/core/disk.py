@@ -1,7 +1,8 @@
 """Bring a group's disk online: the reservation procedure that lets one generation write, and nobody older.
 
-Law: steps 2 to 5 of the procedure in ARCHITECTURE.md. Step 1 (older VMs of this node are off) is the caller's duty; step 6
-(start the VM) follows only `DiskOutcome.ONLINE`. After step 5 every write of an older owner meets RESERVATION CONFLICT.
+Law: steps 2 to 5 of the procedure in ARCHITECTURE.md. Step 1 (older VMs of this node are off) is the caller's duty;
+step 6 (start the VM) follows only `DiskOutcome.ONLINE`. After step 5 every write of an older owner meets RESERVATION
+CONFLICT.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class DiskOutcome(Enum):
 def bring_online(
     out: Outbox, paths: Paths, initiator: str, group: str, lun: LunId, key: ReservationKey
 ) -> Steps[DiskOutcome]:
-    """Register, look, take the reservation, remove older keys, verify. Never returns ONLINE unless the array said so."""
+    """Register, look, take the reservation, remove older keys, verify. ONLINE only if the array said so."""
     mine = key.encode()
     registered: tuple[PathName, ...] = ()
     what: Seen | None = None
@@ -44,14 +45,14 @@ def bring_online(
             if not registered:
                 return DiskOutcome.NO_PATH
         if what is None:
-            what = yield from look(lambda: registered, lun)
+            what = yield from look(_these(registered), lun)
         if what is None or mine not in what.keys:
             registered, what = (), None  # a path broke, or a newer owner removed us: begin again and look
             yield Wait(PAUSE_US)
             continue
         refusal = _refusal(what, key)
         if refusal is not None:
-            yield from unregister(lambda: registered, lun)
+            yield from unregister(_these(registered), lun)
             return refusal
         if (yield from _take(out, registered[0], group, lun, mine, what)):
             status = yield from full_status(registered[0], lun)
@@ -65,6 +66,10 @@ def bring_online(
         what = None
     yield from unregister(paths, lun)
     return DiskOutcome.CONTENDED
+
+
+def _these(paths: tuple[PathName, ...]) -> Paths:
+    return lambda: paths
 
 
 def _refusal(what: Seen, key: ReservationKey) -> DiskOutcome | None:
@@ -104,7 +109,9 @@ def _preempted(out: Outbox, group: str, lun: LunId, victim: int) -> None:
 def _alone(status: FullStatus, initiator: str, registered: tuple[PathName, ...], mine: int) -> bool:
     ours = {Nexus(initiator, path) for path in registered}
     rows = status.registrations
-    return {row.nexus for row in rows} == ours and all(row.key == mine for row in rows) and any(row.holder for row in rows)
+    return (
+        {row.nexus for row in rows} == ours and all(row.key == mine for row in rows) and any(row.holder for row in rows)
+    )
 
 
 def _stray_path(status: FullStatus, initiator: str, registered: tuple[PathName, ...], mine: int) -> bool:

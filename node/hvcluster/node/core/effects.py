@@ -20,8 +20,8 @@ from .saved import Snapshot
 class Save:
     """Make durable, all or nothing: None and () mean unchanged.
 
-    Order within one Save: `snapshot` replaces the old one and drops entries up to its index; with `reset_log` it drops all
-    entries; then entries from `truncate_from` on are dropped; then `append` is added.
+    Order within one Save: `snapshot` replaces the old one and drops entries up to its index; with `reset_log` it drops
+    all entries; then entries from `truncate_from` on are dropped; then `append` is added.
     """
 
     identity: tuple[StoreId, Incarnation] | None = None
@@ -130,7 +130,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class RestartService:
-    """End all VMs at once, forget everything not saved, and start again from saved state with a new core. Last effect."""
+    """End all VMs at once, forget all that is not saved, and start again with a new core. Last effect."""
 
     reason: str
 

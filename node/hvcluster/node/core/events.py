@@ -134,7 +134,9 @@ class SetGroupOnline:
 
 @dataclass(frozen=True, slots=True)
 class StopNode:
-    """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would be lost."""
+    """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would
+    be lost.
+    """
 
     node: NodeId
 

@@ -25,7 +25,7 @@ def founded(definition: ClusterDefinition, node: NodeId) -> SavedState:
 def wiped(store: StoreId, incarnation: Incarnation) -> SavedState:
     """An empty disk under a new identity: it knows no cluster, votes for nobody that counts, and waits to be taken in.
 
-    `incarnation`: higher than any the old disk can have reached (the shell takes the seconds since 1970), so that peers take
-    the newcomer for the newer life of the node.
+    `incarnation`: higher than any the old disk can have reached (the shell takes the seconds since 1970), so that
+    peers take the newcomer for the newer life of the node.
     """
     return SavedState(store, incarnation, 0, NOBODY, None, ())

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
-from hvcluster.model.facts import FactKind
+from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Reservation
-from hvcluster.model.vocabulary import NOBODY, US_PER_MS, Generation, GroupState, Incarnation, Instant, NodeId, ReservationKey
+from hvcluster.model.vocabulary import (
+    NOBODY,
+    US_PER_MS,
+    Generation,
+    GroupState,
+    Incarnation,
+    Instant,
+    NodeId,
+    ReservationKey,
+)
 
 from .database import Database, Group
 from .disk import DiskOutcome, bring_online
 from .effects import Announce, StartVm, StopVm
 from .messages import GroupReport
 from .outbox import Outbox
-from .procedure import Paths, Procedures, ask_any
+from .procedure import Answers, Paths, Procedures, ask_any
 from .reservation import READ_RESERVATION, release, unregister
 
 ALIVE_TIMER = "alive"
@@ -147,9 +157,7 @@ class Groups:
             return
         run.phase = Phase.ARBITRATING
         reason = f"the database says node {self._me}, generation {run.generation}"
-        self._out.fact(
-            FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation
-        )
+        self._out.fact(FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation)
         steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
         self._procedures.start(now, f"disk:{run.group}", steps, lambda at, outcome: self._disk_done(at, run, outcome))
 
@@ -160,7 +168,7 @@ class Groups:
                 self._begin(now, run)
 
     def _disk_done(self, now: Instant, run: Run, outcome: DiskOutcome) -> None:
-        about = {"group": run.group, "lun": run.lun, "generation": run.generation}
+        about: dict[str, Value] = {"group": run.group, "lun": run.lun, "generation": run.generation}
         match outcome:
             case DiskOutcome.ONLINE:
                 run.phase = Phase.BOOTING
@@ -291,11 +299,12 @@ class Groups:
             name = f"alive:{run.group}"
             if not self._procedures.active(name):
                 steps = ask_any(self._paths, run.lun, READ_RESERVATION)
-                self._procedures.start(now, name, steps, lambda at, answers, run=run: self._alive(at, run, answers[0].payload))
+                self._procedures.start(now, name, steps, partial(self._alive, run))
         if running:
             self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
 
-    def _alive(self, now: Instant, run: Run, payload: object) -> None:
+    def _alive(self, run: Run, _: Instant, answers: Answers) -> None:
+        payload = answers[0].payload
         if run.phase is not Phase.RUNNING or self.runs.get(run.group) is not run:
             return
         if isinstance(payload, Reservation) and payload.key != run.key.encode():

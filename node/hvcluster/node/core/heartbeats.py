@@ -1,7 +1,7 @@
 """Liveness: heartbeats out, routes in, and the moment when all routes to a peer are down.
 
-Law: what is heard and since when. Nothing here votes, leads or moves a group. A peer is unreachable only when every route is;
-a last will and a refused probe together mean the same at once, either alone means nothing.
+Law: what is heard and since when. Nothing here votes, leads or moves a group. A peer is unreachable only when every
+route is; a last will and a refused probe together mean the same at once, either alone means nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from .outbox import Outbox
 
 DIRECT = "direct"
 NEVER = Instant(-(10**15))
-QUIET_DELAYS = 2.5  # a bus is quiet towards a peer after this many heartbeats missed in a row; then we also speak directly
+QUIET_DELAYS = (
+    2.5  # a bus is quiet towards a peer after this many heartbeats missed in a row; then we also speak directly
+)
 WANTED_DELAYS = 3  # how long after a direct heartbeat the peer gets ours directly too
 
 
@@ -149,7 +151,9 @@ class Heartbeats:
         peer.store = beat.store
         peer.last_heard = now
         if route not in peer.routes or now - peer.routes[route] >= self._detection:
-            self._out.fact(FactKind.ROUTE_UP, f"heartbeats of node {peer.id} arrive on {route}", peer=peer.id, route=route)
+            self._out.fact(
+                FactKind.ROUTE_UP, f"heartbeats of node {peer.id} arrive on {route}", peer=peer.id, route=route
+            )
         peer.routes[route] = now
         if route == DIRECT:
             peer.direct_wanted_until = Instant(now + WANTED_DELAYS * self._timing.delay)
@@ -218,7 +222,9 @@ class Heartbeats:
         peer = self.peers.get(node)
         if peer is None or peer.unreachable or peer.incarnation != incarnation:
             return
-        self._out.fact(FactKind.CONNECTION_LOST, "its last will was published and its port refuses connections", peer=node)
+        self._out.fact(
+            FactKind.CONNECTION_LOST, "its last will was published and its port refuses connections", peer=node
+        )
         self._unreachable(peer, "connection loss: last will and refused probe together")
 
     def left(self, node: NodeId) -> None:

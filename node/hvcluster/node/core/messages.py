@@ -26,7 +26,7 @@ class Heard:
 
 @dataclass(slots=True)
 class Heartbeat:
-    """One beat of a node, the same on every bus. Not frozen only because frozen ones are slow to make; never changed."""
+    """One beat of a node, the same on every bus. Never changed; not frozen, because that is slow to make."""
 
     node: NodeId
     store: StoreId

@@ -1,96 +1,50 @@
 """The cluster service of one node: routes each event to the part it concerns, then lets consequences settle.
 
-Law: routing and order only; every decision is made in one of the parts. After an event: commit, apply, plan, replicate, and
-only then leave; the outbox puts the one Save first.
+Law: routing and order only; every decision is made in one of the parts. After an event: commit, apply, plan,
+replicate, and only then leave; the outbox puts the one Save first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hvcluster.model.definition import ClusterDefinition, initiator_name
+from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.facts import FactKind
-from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import TestUnitReady
-from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, PathName, ServiceState, StoreId
+from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 
 from . import events as ev
 from . import messages as msg
 from .commands import Command, Noop
 from .effects import Effect, Publish, Reply, Send
-from .groups import ALIVE_TIMER, RETRY_TIMER, Groups
-from .heartbeats import DIRECT, Heartbeats, Peer
-from .leaving import Leaving
-from .outbox import Outbox
-from .planner import Planner
-from .procedure import PREFIX, Procedures
+from .groups import ALIVE_TIMER, RETRY_TIMER
+from .heartbeats import DIRECT, Peer
+from .parts import Hooks, Parts
+from .procedure import PREFIX
 from .quorum import TIMER as QUORUM_TIMER
-from .quorum import Quorum
 from .raft.election import TIMER as ELECTION_TIMER
-from .raft.election import Election
-from .raft.replication import Replication
-from .raft.state import RaftState, Role
-from .replica import Replica
+from .raft.state import Role
 from .requests import TIMER as REQUEST_TIMER
-from .requests import Requests
 from .saved import SavedState
 from .view import View
-from .viewing import view_of
+from .viewing import heartbeat_of, view_of
 from .witness import TIMER as WITNESS_TIMER
-from .witness import Hold, Witness
+from .witness import Hold
 
 TICK = "tick"
-REQUEST_PATIENCE_DELAYS = 120  # a move with a long boot is done by then; in units of SameSubnetDelay
 
 
-class NodeCore:
+class NodeCore(Parts):
     """One life of the cluster service on one node. The only door is `handle`."""
 
-    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState, dice: int) -> None:
-        self.definition = definition
-        self.me = node
-        properties = definition.properties
-        self.timing = timing = Timing.of(properties)
-        self.incarnation = Incarnation(saved.incarnation + 1)
-        self.out = out = Outbox(node)
-        self.up_paths: dict[PathName, bool] = {path: False for path in definition.paths}
-        self.procedures = Procedures(out)
-        self.state = state = RaftState(node, saved, out)
-        self.replica = Replica(node, self.incarnation, saved, out)
-        peers = [n.id for n in definition.nodes]
-        self.beats = Heartbeats(node, self.incarnation, peers, timing, properties.connection_loss_detection, out)
-        self.replication = Replication(state, timing, out, self.replica.install)
-        self.election = Election(state, timing, self, out, self._won)
-        self.quorum = Quorum(state, self.beats, timing, out)
-        self.planner = Planner(
-            node, self.incarnation, state, self.replication, self.beats, self.quorum, self.replica.get, properties, timing, out
-        )
-        name = initiator_name(definition.node_name(node))
-        self.groups = Groups(
-            node, self.incarnation, name, self.replica.get, self.procedures, self._paths, timing,
-            properties.time_scale, properties.concurrent_starts, out,
-        )  # fmt: skip
-        self.requests = Requests(node, state, self.replica.get, REQUEST_PATIENCE_DELAYS * timing.delay, out)
-        self.leaving = Leaving(
-            node, state, self.replication, self.replica, self.beats, self.groups, self.quorum, properties, out
-        )
-        self.requests.able = self.planner.able
-        self.requests.may_leave = self.leaving.refusal
-        self.requests.leave = self._leave
-        self.witness: Witness | None = None
-        if definition.witness_lun is not None:
-            self.witness = Witness(
-                definition.witness_lun, state, self.replication, self.election, self.procedures, self._paths,
-                timing, out, self._witness_progress,
-            )  # fmt: skip
-            self.election.witness = self.quorum.witness = self.planner.witness = self.witness
+    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState) -> None:
+        super().__init__(definition, node, saved, Hooks(self._won, self._witness_progress, self._leave))
         self._identity = (saved.store, self.incarnation)
         self._dirty = False  # something the planner looks at has changed
         self._led = False
         self._announced = (0, 0)
         self._replied: tuple[NodeId, StoreId] | None = None  # whose answer this event was
-        self._dice = dice
-        self._handlers: dict[type, Callable[[Instant, ev.Event], None]] = {
+        self._handlers: dict[type, Callable[..., None]] = {
             ev.Started: self._started,
             ev.TimerFired: self._timer,
             ev.HeartbeatHeard: self._heartbeat,
@@ -102,7 +56,7 @@ class NodeCore:
             ev.VmStarted: self._vm_started,
             ev.VmStopped: self._vm_stopped,
             ev.Requested: self._requested,
-        }  # type: ignore[dict-item]
+        }
         self._timers: dict[str, Callable[[Instant], None]] = {
             TICK: self._tick,
             ELECTION_TIMER: self.election.timer,
@@ -125,25 +79,6 @@ class NodeCore:
     def view(self, now: Instant) -> View:
         """A copy of what this node shows of itself."""
         return view_of(self, now)
-
-    # surroundings of an election
-
-    def reachable(self, node: NodeId) -> bool:
-        return self.beats.reachable(node)
-
-    def known(self) -> tuple[NodeId, ...]:
-        return tuple(self.beats.peers)
-
-    def lease_stands(self, now: Instant) -> bool:
-        return self.quorum.lease_stands(now)
-
-    def may_stand(self) -> bool:
-        return not self.leaving.asked
-
-    # small helpers
-
-    def _paths(self) -> tuple[PathName, ...]:
-        return tuple(path for path, up in self.up_paths.items() if up)
 
     # events
 
@@ -243,9 +178,9 @@ class NodeCore:
         self.procedures.answered(now, event.token, event.result)
 
     def _path(self, now: Instant, event: ev.PathChanged) -> None:
-        had = bool(self._paths())
+        had = bool(self.paths())
         self.up_paths[event.path] = event.up
-        has = bool(self._paths())
+        has = bool(self.paths())
         kind = FactKind.PATH_UP if event.up else FactKind.PATH_DOWN
         reason = "the array took the login" if event.up else "the array does not answer"
         self.out.fact(kind, reason, path=event.path)
@@ -253,7 +188,9 @@ class NodeCore:
             self.planner.storage = (has, now)
             self._dirty = True
         if event.up:
-            for group in self.definition.groups:  # takes the unit attention of the new login out of a later takeover's way
+            for (
+                group
+            ) in self.definition.groups:  # takes the unit attention of the new login out of a later takeover's way
                 self.procedures.submit(event.path, group.lun, TestUnitReady())
             self.groups.retry(now)
 
@@ -297,23 +234,7 @@ class NodeCore:
         self._resend_reports()
 
     def _publish(self, now: Instant) -> None:
-        state = self.state
-        leads = state.leads
-        beat = msg.Heartbeat(
-            self.me,
-            state.store,
-            self.incarnation,
-            self.beats.next_sequence(now),
-            self.replica.member,
-            state.term,
-            state.leader,
-            leads and self.quorum.leader_says(now),
-            state.log.last_index,
-            state.commit,
-            any(self.up_paths.values()),
-            self.leaving.asked,
-            self.beats.hears(now),
-        )
+        beat = heartbeat_of(self, now)
         self.out.add(Publish(beat))
         for node in self.beats.wants_direct(now):
             self.out.add(Send(node, beat))
@@ -334,7 +255,11 @@ class NodeCore:
             reason = "too few voters answered within the lease"
         configuration = self.state.log.configuration
         self.out.fact(
-            FactKind.QUORUM_LOST, reason, votes=configuration.votes, needed=configuration.quorum, runs=len(self.groups.runs)
+            FactKind.QUORUM_LOST,
+            reason,
+            votes=configuration.votes,
+            needed=configuration.quorum,
+            runs=len(self.groups.runs),
         )
         self.leaving.restart(f"quorum was lost: {reason}")
 
@@ -465,14 +390,3 @@ class NodeCore:
                 self.replication.send(now, peer.id, peer.store)
         if self.witness is not None:
             self.witness.replicate(now)
-
-    @property
-    def service(self) -> ServiceState:
-        """Where the cluster service stands."""
-        if self.leaving.ended:
-            return ServiceState.STOPPED
-        if self.leaving.asked:
-            return ServiceState.STOPPING
-        if not self.replica.member:
-            return ServiceState.JOINING
-        return ServiceState.UP if self.out.now < self.quorum.due() else ServiceState.ISOLATED

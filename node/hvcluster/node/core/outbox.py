@@ -1,7 +1,7 @@
 """Collects the effects of one event in order, and the facts that explain them.
 
-Law: everything to be saved for one event becomes one Save, and it comes first: nothing said to anybody, and no command to a
-disk, can leave before what it rests on is durable.
+Law: everything to be saved for one event becomes one Save, and it comes first: nothing said to anybody, and no command
+to a disk, can leave before what it rests on is durable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from .saved import Snapshot
 class Outbox:
     """One per core; emptied by `take` after each event."""
 
-    __slots__ = ("_append", "_effects", "_identity", "_node", "_reset", "_snapshot", "_truncate", "_unsaved", "_vote", "now")
+    __slots__ = (
+        "_append",
+        "_effects",
+        "_identity",
+        "_node",
+        "_reset",
+        "_snapshot",
+        "_truncate",
+        "_unsaved",
+        "_vote",
+        "now",
+    )
 
     def __init__(self, node: NodeId) -> None:
         self._node = node

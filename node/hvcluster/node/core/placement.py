@@ -1,7 +1,7 @@
 """Which node gets a group, and by which rule: pure functions of what the leader knows.
 
-Law: no state. Every choice comes with its candidates and the rule that chose, in words. Source: the placement rules that
-docs/divergence.md cites (preferred owners, fewest groups, next by id).
+Law: no state. Every choice comes with its candidates and the rule that chose, in words. Source: the placement rules
+that docs/divergence.md cites (preferred owners, fewest groups, next by id).
 """
 
 from __future__ import annotations
@@ -70,5 +70,3 @@ def _by_list(group: GroupDefinition, current: NodeId, why: Why, able: tuple[Node
     at = order.index(current)
     owner = next(node for node in (*order[at + 1 :], *order[: at + 1]) if node in able)
     return Choice(owner, able, f"next in the preferred owners list after node {current}")
-
-

@@ -1,7 +1,7 @@
 """What a leader proposes: membership, votes, and an owner for every group that should be online.
 
-Law: reads the applied database and what is heard, returns commands; nothing changes until they are committed. It plans only
-while nothing of its own is in flight, so every plan rests on the newest state.
+Law: reads the applied database and what is heard, returns commands; nothing changes until they are committed. It plans
+only while nothing of its own is in flight, so every plan rests on the newest state.
 """
 
 from __future__ import annotations
@@ -173,7 +173,11 @@ class Planner:
                 continue
             if member.up and peer.id not in down:
                 continue
-            if peer.incarnation > member.incarnation and self._hears_us(now, peer) and self._caught_up(peer.id, peer.store):
+            if (
+                peer.incarnation > member.incarnation
+                and self._hears_us(now, peer)
+                and self._caught_up(peer.id, peer.store)
+            ):
                 commands.append(NodeUp(peer.id, peer.incarnation, peer.store))
         return commands
 
@@ -270,7 +274,9 @@ class Planner:
         """An owner has it: move it away only from a node that lost the array, or that is asked to stop."""
         storage, since = self._storage_of(group.owner)
         if not storage and now - since >= self._timing.path_grace:
-            grace = self._timing.path_grace  # when the array itself was away, its owner may only be the last to log in again
+            grace = (
+                self._timing.path_grace
+            )  # when the array itself was away, its owner may only be the last to log in again
             if any(node != group.owner and now - self._storage_of(node)[1] >= grace for node in counts):
                 reason = f"node {group.owner} has lost every path to the array"
                 return self._assign(now, group, Why.RESOURCE_FAILURE, reason, counts, leave=True)
@@ -290,7 +296,8 @@ class Planner:
             threshold = max(1, len(self._beats.peers))
         if retry_at is None and len(failures) >= threshold:
             self._retry_at[group.name] = Instant(now + self._timing.retry)
-            reason = f"it failed {len(failures)} times within the failover period; next attempt in {self._timing.retry // 1000} ms"
+            retry_ms = self._timing.retry // 1000
+            reason = f"it failed {len(failures)} times within the failover period; next attempt in {retry_ms} ms"
             self._out.fact(FactKind.GROUP_FAILED, reason, group=group.name, generation=group.generation)
             return None
         self._retry_at.pop(group.name, None)
@@ -323,9 +330,7 @@ class Planner:
         return self._command(group, choice, cause, failure=why is Why.RESOURCE_FAILURE)
 
     def _command(self, group: Group, choice: Choice, cause: str, *, failure: bool) -> AssignGroup:
-        return AssignGroup(
-            group.name, group.generation, choice.owner, cause, choice.candidates, choice.rule, failure
-        )
+        return AssignGroup(group.name, group.generation, choice.owner, cause, choice.candidates, choice.rule, failure)
 
     def report(self, sender: NodeId, incarnation: Incarnation, report: GroupReport) -> Command | None:
         """An owner's report, if it is the owner's and news."""

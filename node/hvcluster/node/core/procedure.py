@@ -1,7 +1,7 @@
 """Multi-step procedures as generators: they yield questions and pauses, and are resumed with the answers.
 
-Law: the runner knows tokens and timers, not SCSI; a procedure knows its steps, not who performs them. Any step may be the last
-one before a crash, so what a procedure did must be found again by reading, never by remembering.
+Law: the runner knows tokens and timers, not SCSI; a procedure knows its steps, not who performs them. Any step may be
+the last one before a crash, so what a procedure did must be found again by reading, never by remembering.
 """
 
 from __future__ import annotations

@@ -59,7 +59,13 @@ class Quorum:
                 continue
             peer = self._beats.peers.get(voter.node)
             beat = peer.beat if peer is not None else None
-            if peer is None or beat is None or beat.term != state.term or beat.leader != state.me or peer.store != voter.store:
+            if (
+                peer is None
+                or beat is None
+                or beat.term != state.term
+                or beat.leader != state.me
+                or peer.store != voter.store
+            ):
                 times.append(NEVER)
             else:
                 times.append(self._beats.sent_at(peer.echo) or NEVER)

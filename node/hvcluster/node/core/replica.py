@@ -6,7 +6,7 @@ Law: the only writer of the database. It knows nothing of what follows from a ch
 from __future__ import annotations
 
 from hvcluster.model.codec import Malformed
-from hvcluster.model.facts import FactKind
+from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.vocabulary import Incarnation, NodeId
 
 from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, ReportGroup
@@ -95,7 +95,7 @@ class Replica:
                 fact(FactKind.VOTES_CHANGED, reason, nodes=nodes, witness=int(configuration.witness))
             case AssignGroup(group, seen, owner, cause, candidates, rule, _):
                 able = ",".join(map(str, candidates))
-                about = {"group": group, "owner": owner, "generation": seen + 1, "candidates": able}
+                about: dict[str, Value] = {"group": group, "owner": owner, "generation": seen + 1, "candidates": able}
                 fact(FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", **about)
             case BeginMove(group, seen, target, cause):
                 fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)

@@ -1,7 +1,7 @@
 """Operators' requests: taken by any node, decided by the leader, answered when they are carried out.
 
-Law: each ticket gets exactly one Reply. The leader turns a request into commands and watches the database until it shows the
-result; nobody waits longer than the deadline.
+Law: each ticket gets exactly one Reply. The leader turns a request into commands and watches the database until it
+shows the result; nobody waits longer than the deadline.
 """
 
 from __future__ import annotations
@@ -59,7 +59,18 @@ class _Watched:
 class Requests:
     """Requests of this node's operators, and as leader, those of all nodes."""
 
-    __slots__ = ("_database", "_me", "_out", "_patience_us", "_state", "_waiting", "_watched", "able", "leave", "may_leave")
+    __slots__ = (
+        "_database",
+        "_me",
+        "_out",
+        "_patience_us",
+        "_state",
+        "_waiting",
+        "_watched",
+        "able",
+        "leave",
+        "may_leave",
+    )
 
     def __init__(
         self, me: NodeId, state: RaftState, database: Callable[[], Database], patience_us: int, out: Outbox
@@ -99,7 +110,9 @@ class Requests:
             self._answer(sender, message.ticket, Outcome(False, "refused", f"not a request: {error}"))
             return ()
         if not self._state.leads:
-            self._answer(sender, message.ticket, Outcome(False, "no-leader", "this node does not lead any more; ask again"))
+            self._answer(
+                sender, message.ticket, Outcome(False, "no-leader", "this node does not lead any more; ask again")
+            )
             return ()
         return self._decide(now, sender, message.ticket, request)
 
@@ -124,6 +137,7 @@ class Requests:
         if len(self._watched) >= MAX_WATCHED:
             self._answer(asker, ticket, Outcome(False, "busy", f"{MAX_WATCHED} requests are open; try again later"))
             return ()
+        decision: Decision
         match request:
             case MoveGroup():
                 decision = self._move(request)
@@ -133,7 +147,9 @@ class Requests:
                 decision = self._pause(request)
             case StopNode():
                 refusal = self.may_leave(request.node)
-                decision = Decision(Outcome(True, "leave", "") if refusal is None else Outcome(False, "quorum", refusal))
+                decision = Decision(
+                    Outcome(True, "leave", "") if refusal is None else Outcome(False, "quorum", refusal)
+                )
         if decision.outcome is not None:
             self._answer(asker, ticket, decision.outcome)
         elif decision.watch is not None:

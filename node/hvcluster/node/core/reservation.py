@@ -1,7 +1,7 @@
 """The steps both procedures share that make a LUN belong to one node: register, look, preempt, release.
 
-Law: SPC-4 commands and what their answers mean; UNKNOWN is resolved by reading again, never by assuming. Who deserves the
-LUN is decided by the callers (`disk`, `arbitration`).
+Law: SPC-4 commands and what their answers mean; UNKNOWN is resolved by reading again, never by assuming. Who deserves
+the LUN is decided by the callers (`disk`, `arbitration`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def look(paths: Paths, lun: LunId) -> Steps[Seen | None]:
 
 
 def register(paths: Paths, lun: LunId, key: int) -> Steps[tuple[tuple[PathName, ...], Seen | None]]:
-    """REGISTER AND IGNORE EXISTING KEY on every path; returns the paths it is registered on, and what the last one sees."""
+    """REGISTER AND IGNORE EXISTING KEY on every path; returns the paths it is registered on, and what the last one
+    sees.
+    """
     command = PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=key)
     done: list[PathName] = []
     last: Seen | None = None

@@ -25,7 +25,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """All of it. `entries` follow `snapshot.index` without a gap. No snapshot: the disk is new (wiped), and may only join."""
+    """All of it. `entries` follow `snapshot.index` without a gap. No snapshot: the disk is new (wiped), and may only
+    join.
+    """
 
     store: StoreId
     incarnation: Incarnation

@@ -1,4 +1,4 @@
-"""Makes a View of a core.
+"""What a core says of itself: its heartbeat to the others, its View to people.
 
 Law: reads everything, changes nothing.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hvcluster.model.vocabulary import GroupState, Instant, NodeState, ResourceState
+from hvcluster.model.vocabulary import GroupState, Instant, NodeState, ResourceState, ServiceState
 
 from .database import Group, Member
 from .groups import Phase
 from .heartbeats import DIRECT
+from .messages import Heartbeat
 from .view import GroupView, NodeView, ResourceView, RouteView, RunView, View
 from .witness import Hold
 
@@ -27,6 +28,37 @@ _RESOURCE = {
 }
 
 
+def heartbeat_of(core: NodeCore, now: Instant) -> Heartbeat:
+    """The next heartbeat of this node."""
+    state = core.state
+    return Heartbeat(
+        core.me,
+        state.store,
+        core.incarnation,
+        core.beats.next_sequence(now),
+        core.replica.member,
+        state.term,
+        state.leader,
+        state.leads and core.quorum.leader_says(now),
+        state.log.last_index,
+        state.commit,
+        any(core.up_paths.values()),
+        core.leaving.asked,
+        core.beats.hears(now),
+    )
+
+
+def service_of(core: NodeCore, now: Instant) -> ServiceState:
+    """Where the cluster service stands."""
+    if core.leaving.ended:
+        return ServiceState.STOPPED
+    if core.leaving.asked:
+        return ServiceState.STOPPING
+    if not core.replica.member:
+        return ServiceState.JOINING
+    return ServiceState.UP if now < core.quorum.due() else ServiceState.ISOLATED
+
+
 def view_of(core: NodeCore, now: Instant) -> View:
     """A copy of what the node knows and does."""
     state = core.state
@@ -34,7 +66,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
     voting = {voter.node for voter in configuration.voters}
     witness = core.witness
     return View(
-        service=core.service,
+        service=service_of(core, now),
         incarnation=core.incarnation,
         term=state.term,
         leader=state.leader,

@@ -1,6 +1,7 @@
 """The disk witness: a voter without a CPU. Whoever holds it casts its vote and keeps its copy of the log.
 
-Law: the life of our hold on the witness: arbitrate, read, vote, write, defend, release. What a vote is worth is decided in
+Law: the life of our hold on the witness: arbitrate, read, vote, write, defend, release. What a vote is worth is
+decided in
 `raft`, how the LUN is won in `arbitration`, how its bytes lie in `witness_image`.
 """
 
@@ -181,7 +182,9 @@ class Witness:
             self.release(now)
 
     def _adopt(self, content: Content) -> None:
-        """Take over the witness's term, and its log where that is newer than ours (it then holds all that was committed)."""
+        """Take over the witness's term, and its log where that is newer than ours (it then holds all that was
+        committed).
+        """
         state = self._state
         state.see_term(content.header.term, "the witness is in it")
         if state.leads or content.snapshot is None:
@@ -191,7 +194,8 @@ class Witness:
             return
         if content.snapshot.index > state.commit and not self._replication.install_database(content.snapshot.database):
             return
-        reason = f"the witness has entries up to {last.term}:{last.index}, ours end at {state.log.last_term}:{state.log.last_index}"
+        ours = f"{state.log.last_term}:{state.log.last_index}"
+        reason = f"the witness has entries up to {last.term}:{last.index}, ours end at {ours}"
         self._out.fact(FactKind.SNAPSHOT_INSTALLED, reason, index=last.index, term=last.term)
         if content.snapshot.index > state.commit:
             state.log.replace(content.snapshot, content.entries)

@@ -1,7 +1,8 @@
 """How a disk witness is laid out: one header block, and two areas that take turns holding a snapshot and a log.
 
-Law: bytes only, checked on the way in. The header is one block, so it changes at once or not at all; a new image is written
-beside the old one and counts when the header points to it. A log record counts only when its epoch is the header's.
+Law: bytes only, checked on the way in. The header is one block, so it changes at once or not at all; a new image is
+written beside the old one and counts when the header points to it. A log record counts only when its epoch is the
+header's.
 """
 
 from __future__ import annotations
@@ -108,9 +109,7 @@ class NewImage:
 def new_image(old: Header, snapshot: Snapshot, entries: tuple[Entry, ...]) -> NewImage | None:
     """A whole image of a log, next to the one in use; None when it does not fit."""
     body = dump(snapshot)
-    header = Header(
-        old.epoch + 1, old.term, old.vote, 1 - old.area, len(body), old.area_blocks, zlib.crc32(body)
-    )
+    header = Header(old.epoch + 1, old.term, old.vote, 1 - old.area, len(body), old.area_blocks, zlib.crc32(body))
     data = pad(body) + b"".join(encode_record(header.epoch, entry) for entry in entries)
     if blocks_of(len(data)) > header.area_blocks:
         return None
@@ -129,7 +128,7 @@ def decode_snapshot(header: Header, data: bytes) -> Snapshot | None:
 
 
 def decode_record(header: Header, data: bytes, offset: int, index: int) -> tuple[Entry, int] | None:
-    """The record of log index `index` at a byte offset, and how many bytes it takes; None when it is not (all) there."""
+    """The record of log index `index` at a byte offset, and its size in bytes; None when it is not (all) there."""
     if len(data) < offset + _RECORD.size + 4:
         return None
     head = data[offset : offset + _RECORD.size]

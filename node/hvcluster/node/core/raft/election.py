@@ -1,8 +1,8 @@
 """Elections: pre-vote, votes, and the witness when nodes alone are not enough.
 
-Law: who may lead. A voter that heard a leader within the sticky time refuses everybody else, which is what leases rest on; a
-restarted voter refuses for that time too, because it has forgotten whom it heard. Sources: Raft 5.2 and 5.4.1, Ongaro's
-dissertation 4.2.3 (disruptive servers), 6.4.1 (leases) and 9.6 (pre-vote).
+Law: who may lead. A voter that heard a leader within the sticky time refuses everybody else, which is what leases rest
+on; a restarted voter refuses for that time too, because it has forgotten whom it heard. Sources: Raft 5.2 and 5.4.1,
+Ongaro's dissertation 4.2.3 (disruptive servers), 6.4.1 (leases) and 9.6 (pre-vote).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Protocol
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import NOBODY, Instant, NodeId, StoreId
+from hvcluster.node.core.messages import PreVote, PreVoteReply, RequestVote, TimeoutNow, VoteReply
+from hvcluster.node.core.outbox import Outbox
 
-from ..messages import PreVote, PreVoteReply, RequestVote, TimeoutNow, VoteReply
-from ..outbox import Outbox
 from .state import RaftState, Role
 
 TIMER = "election"

@@ -1,17 +1,16 @@
 """The log of one node: a snapshot and the entries after it, and which configuration is in force.
 
-Law: the log only remembers; who may append or truncate is decided in `replication` and `election`. Every change goes through
-the outbox, so that memory and disk change together.
+Law: the log only remembers; who may append or truncate is decided in `replication` and `election`. Every change goes
+through the outbox, so that memory and disk change together.
 """
 
 from __future__ import annotations
 
 from hvcluster.model.votes import Configuration
-
-from ..commands import Configure
-from ..messages import Entry
-from ..outbox import Outbox
-from ..saved import SavedState, Snapshot
+from hvcluster.node.core.commands import Configure
+from hvcluster.node.core.messages import Entry
+from hvcluster.node.core.outbox import Outbox
+from hvcluster.node.core.saved import SavedState, Snapshot
 
 NO_CONFIGURATION = Configuration((), False)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import Instant, NodeId, StoreId
+from hvcluster.node.core.commands import Command
+from hvcluster.node.core.messages import AppendEntries, AppendReply, Entry, InstallSnapshot
+from hvcluster.node.core.outbox import Outbox
+from hvcluster.node.core.saved import Snapshot
 
-from ..commands import Command
-from ..messages import AppendEntries, AppendReply, Entry, InstallSnapshot
-from ..outbox import Outbox
-from ..saved import Snapshot
 from .state import RaftState, Role
 
 MAX_ENTRIES = 512  # one message stays well under the wire's 4 MiB even with long reasons in every entry

@@ -1,6 +1,7 @@
 """The part of Raft that election and replication share: term, vote, role, leader, commit index.
 
-Law: every change of term or vote is saved before it matters (through the outbox); roles change only by the methods here.
+Law: every change of term or vote is saved before it matters (through the outbox); roles change only by the methods
+here.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from enum import Enum
 
 from hvcluster.model.facts import FactKind
 from hvcluster.model.vocabulary import NOBODY, Instant, NodeId, StoreId
+from hvcluster.node.core.outbox import Outbox
+from hvcluster.node.core.saved import SavedState
 
-from ..outbox import Outbox
-from ..saved import SavedState
 from .log import Log
 
 
@@ -27,7 +28,19 @@ class Role(Enum):
 class RaftState:
     """Persistent state (term, vote, log) and volatile state (role, leader, commit) of one node."""
 
-    __slots__ = ("_out", "commit", "leader", "leader_heard", "log", "me", "role", "store", "term", "verified", "voted_for")
+    __slots__ = (
+        "_out",
+        "commit",
+        "leader",
+        "leader_heard",
+        "log",
+        "me",
+        "role",
+        "store",
+        "term",
+        "verified",
+        "voted_for",
+    )
 
     def __init__(self, me: NodeId, saved: SavedState, out: Outbox) -> None:
         self.me = me

@@ -1,0 +1,102 @@
+"""The parts of a cluster service, and how they know each other.
+
+Law: construction only, in the order of who needs whom. What happens to them is `node`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvcluster.model.definition import ClusterDefinition, initiator_name
+from hvcluster.model.properties import Timing
+from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName
+
+from .groups import Groups
+from .heartbeats import Heartbeats
+from .leaving import Leaving
+from .outbox import Outbox
+from .planner import Planner
+from .procedure import Procedures
+from .quorum import Quorum
+from .raft.election import Election
+from .raft.replication import Replication
+from .raft.state import RaftState
+from .replica import Replica
+from .requests import Requests
+from .saved import SavedState
+from .witness import Witness
+
+REQUEST_PATIENCE_DELAYS = 120  # a move with a long boot is done by then; in units of SameSubnetDelay
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What parts call back: an election was won, the witness has new data, the leader lets us leave (our ticket)."""
+
+    won: Callable[[Instant], None]
+    witness_progress: Callable[[Instant], None]
+    leave: Callable[[Instant, int], None]
+
+
+class Parts:
+    """One of each. Also the surroundings an election asks about."""
+
+    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState, hooks: Hooks) -> None:
+        self.definition = definition
+        self.me = node
+        properties = definition.properties
+        self.timing = timing = Timing.of(properties)
+        self.incarnation = incarnation = Incarnation(saved.incarnation + 1)
+        self.out = out = Outbox(node)
+        self.up_paths: dict[PathName, bool] = dict.fromkeys(definition.paths, False)
+        self.procedures = Procedures(out)
+        self.state = state = RaftState(node, saved, out)
+        self.replica = replica = Replica(node, incarnation, saved, out)
+        peers = [n.id for n in definition.nodes]
+        self.beats = beats = Heartbeats(node, incarnation, peers, timing, properties.connection_loss_detection, out)
+        self.replication = replication = Replication(state, timing, out, replica.install)
+        self.election = Election(state, timing, self, out, hooks.won)
+        self.quorum = quorum = Quorum(state, beats, timing, out)
+        self.planner = Planner(
+            node, incarnation, state, replication, beats, quorum, replica.get, properties, timing, out
+        )  # fmt: skip
+        initiator = initiator_name(definition.node_name(node))
+        self.groups = Groups(
+            node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
+            properties.time_scale, properties.concurrent_starts, out,
+        )  # fmt: skip
+        self.leaving = Leaving(node, state, replication, replica, beats, self.groups, quorum, properties, out)
+        self.requests = Requests(node, state, replica.get, REQUEST_PATIENCE_DELAYS * timing.delay, out)
+        self.requests.able = self.planner.able
+        self.requests.may_leave = self.leaving.refusal
+        self.requests.leave = hooks.leave
+        self.witness: Witness | None = None
+        if definition.witness_lun is not None:
+            self.witness = Witness(
+                definition.witness_lun, state, replication, self.election, self.procedures, self.paths,
+                timing, out, hooks.witness_progress,
+            )  # fmt: skip
+            self.election.witness = quorum.witness = self.planner.witness = self.witness
+
+    def paths(self) -> tuple[PathName, ...]:
+        """The paths to the array that are up."""
+        return tuple(path for path, up in self.up_paths.items() if up)
+
+    # surroundings of an election
+
+    def reachable(self, node: NodeId) -> bool:
+        """Whether any route to a node is up."""
+        return self.beats.reachable(node)
+
+    def known(self) -> tuple[NodeId, ...]:
+        """All peers."""
+        return tuple(self.beats.peers)
+
+    def lease_stands(self, now: Instant) -> bool:
+        """As leader: no other can have been elected yet."""
+        return self.quorum.lease_stands(now)
+
+    def may_stand(self) -> bool:
+        """A node that is being stopped does not stand."""
+        return not self.leaving.asked
