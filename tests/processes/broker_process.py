@@ -54,9 +54,7 @@ class BrokerProcess:
             if announces:
                 await announcement.wait(self.process, self.kind, DEADLINE_S, log)
             else:
-                await ready.wait_listening(
-                    self.process, self.kind, ports.LOOPBACK, self.port, DEADLINE_S, log
-                )
+                await ready.wait_listening(self.process, self.kind, ports.LOOPBACK, self.port, DEADLINE_S, log)
 
     def _argv(self, announcement: ready.Announcement) -> tuple[list[str], bool]:
         if self.kind == "candidate":

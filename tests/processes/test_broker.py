@@ -211,9 +211,7 @@ async def test_clients_come_back_after_the_broker_was_killed_and_restarted(broke
     ],
     ids=["http", "torn field", "no filters", "bad quality", "endless length", "over 64 KiB"],
 )
-async def test_a_client_that_breaks_the_protocol_is_cut_and_harms_nobody(
-    broker: BrokerProcess, garbage: bytes
-) -> None:
+async def test_a_client_that_breaks_the_protocol_is_cut_and_harms_nobody(broker: BrokerProcess, garbage: bytes) -> None:
     """[MQTT 4.8.0-1]: the sender loses its connection, everybody else notices nothing."""
     async with client(broker, "node-1") as node, client(broker, "node-2") as other:
         await other.subscribe("beat", qos=1)

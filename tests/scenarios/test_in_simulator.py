@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from hvcluster.model.scenario import ScenarioError, load
+from hvcluster.model.scenario import Scenario, ScenarioError, parse
 from hvcluster.sim.scenarios import run
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
+
+
+def read(path: Path) -> Scenario:
+    """One scenario file."""
+    return parse(path.stem, path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_a_scenario_ends_as_it_says(path: Path, seed: int) -> None:
     """Failure table: each fault has the result its scenario expects, whatever the seed of the wires."""
-    outcome = run(load(path), seed)
+    outcome = run(read(path), seed)
     assert outcome.problem == ""
 
 
@@ -38,7 +43,7 @@ expect = { within_s = 30, hold = true, stayed = ["D1"] }
 """,
         encoding="utf-8",
     )
-    assert "D1 was" in run(load(file), 1).problem
+    assert "D1 was" in run(read(file), 1).problem
 
 
 def test_everything_wrong_with_a_scenario_is_said_at_once(tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ wait_s = "long"
         encoding="utf-8",
     )
     with pytest.raises(ScenarioError) as caught:
-        load(file)
+        read(file)
     message = str(caught.value)
     for part in ("colour", "why", "ws95", "step 1", "step 2", "step 3"):
         assert part in message

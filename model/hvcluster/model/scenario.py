@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .definition import ClusterDefinition, GroupDefinition, NodeDefinition
@@ -127,16 +126,16 @@ def _names(names: tuple[str, ...], seen: Observation) -> tuple[str, ...]:
     return tuple(seen.groups) if names == ("all",) else names
 
 
-def load(path: Path) -> Scenario:
-    """Read a scenario file. Raises ScenarioError, or OSError."""
+def parse(name: str, text: str) -> Scenario:
+    """Read the text of a scenario file called `name`. Raises ScenarioError."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path}: {error}") from None
-    reader = _Reader(path.stem, document)
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{name}: {error}") from None
+    reader = _Reader(name, document)
     scenario = reader.scenario()
     if reader.wrong:
-        raise ScenarioError("\n".join(f"{path}: {what}" for what in reader.wrong))
+        raise ScenarioError("\n".join(f"{name}: {what}" for what in reader.wrong))
     assert scenario is not None, "a scenario without anything wrong is one"
     return scenario
 

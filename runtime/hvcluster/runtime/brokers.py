@@ -54,13 +54,9 @@ def command(kind: Kind, name: str, port: int, config_file: Path, bind: str = por
         argv = (mosquitto, "-c", str(config_file))
         return Broker("mosquitto", argv, False, config_file, mosquitto_config(port, bind))
     if kind == "mosquitto":
-        raise NoMosquitto(
-            "mosquitto is not installed; install it, or ask for the broker kind 'embedded' or 'auto'"
-        )
+        raise NoMosquitto("mosquitto is not installed; install it, or ask for the broker kind 'embedded' or 'auto'")
     module = ("-m", "hvcluster.runtime.broker")
-    return Broker(
-        "embedded", (sys.executable, *module, "--bind", bind, "--port", str(port), "--name", name), True
-    )
+    return Broker("embedded", (sys.executable, *module, "--bind", bind, "--port", str(port), "--name", name), True)
 
 
 def mosquitto_config(port: int, bind: str, user: str | None = None) -> str:

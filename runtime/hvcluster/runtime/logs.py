@@ -89,9 +89,7 @@ class OncePerSender:
         count = self._counts[key]
         if not _power_of_ten(count):
             return False
-        self._logger.warning(
-            "message ignored", kind=kind, sender=key[1][:200], detail=detail[:200], count=count
-        )
+        self._logger.warning("message ignored", kind=kind, sender=key[1][:200], detail=detail[:200], count=count)
         return True
 
     def counts(self) -> dict[tuple[str, str], int]:

@@ -63,9 +63,7 @@ class NotReady(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--ready-fd FD` and `--ready-file PATH`; hand their values to `announce`."""
     parser.add_argument("--ready-fd", type=int, metavar="FD", help="write one JSON line here once serving")
-    parser.add_argument(
-        "--ready-file", type=Path, metavar="PATH", help="write one JSON line to this file once serving"
-    )
+    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="write one JSON line to this file once serving")
 
 
 def announce(

@@ -26,9 +26,7 @@ def argv(program: Sequence[str], parent_pid: int | None = None) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns an exit status only if the program could not be run."""
     parser = argparse.ArgumentParser(prog="python -m hvcluster.runtime.tied", description=__doc__)
-    parser.add_argument(
-        "--parent", type=int, default=None, metavar="PID", help="default: whoever is the parent now"
-    )
+    parser.add_argument("--parent", type=int, default=None, metavar="PID", help="default: whoever is the parent now")
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="-- program argument...")
     options = parser.parse_args(arguments)
     program: list[str] = options.program[1:] if options.program[:1] == ["--"] else options.program

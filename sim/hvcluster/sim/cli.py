@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES
-from hvcluster.model.scenario import ScenarioError, load
+from hvcluster.model.scenario import ScenarioError, parse
 from hvcluster.model.vocabulary import US_PER_S
 
 from .campaign import Plan, Verdict, run_seed
@@ -132,8 +132,8 @@ def _print_facts(facts: list[Fact] | tuple[Fact, ...]) -> None:
 
 def _scenario(path: Path, seed: int, facts: bool) -> int:
     try:
-        scenario = load(path)
-    except (ScenarioError, OSError) as error:
+        scenario = parse(path.stem, path.read_text(encoding="utf-8"))
+    except (ScenarioError, OSError, UnicodeDecodeError) as error:
         print(f"hvc sim: {error}", file=sys.stderr)
         return 2
     outcome = run(scenario, seed)

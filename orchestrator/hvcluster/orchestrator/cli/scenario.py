@@ -25,16 +25,16 @@ def scenario(files: tuple[Path, ...], state: Path | None, verbose: bool) -> int:
     \b
     hvc scenario scenarios/node-killed.toml
     """
-    from hvcluster.model.scenario import ScenarioError, load
+    from hvcluster.model.scenario import ScenarioError, parse
     from hvcluster.orchestrator.scenario_run import run
     from hvcluster.orchestrator.state import state_home
     from hvcluster.runtime import signals
 
     try:
-        scenarios = [load(file) for file in files]
+        scenarios = [parse(file.stem, file.read_text(encoding="utf-8")) for file in files]
     except FileNotFoundError as error:
         raise Failure(Exit.NOT_FOUND, f"there is no scenario file {error.filename}") from None
-    except ScenarioError as error:
+    except (ScenarioError, UnicodeDecodeError) as error:
         raise Failure(Exit.LAB_INVALID, str(error)) from None
 
     def tell(text: str) -> None:

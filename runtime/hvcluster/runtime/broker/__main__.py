@@ -20,9 +20,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="MQTT 3.1.1 broker: one heartbeat network of a lab",
     )
     parser.add_argument("--bind", default=ports.LOOPBACK, metavar="ADDRESS", help="default: %(default)s")
-    parser.add_argument(
-        "--port", type=int, required=True, help="0: any free port (the ready line tells which)"
-    )
+    parser.add_argument("--port", type=int, required=True, help="0: any free port (the ready line tells which)")
     parser.add_argument("--name", required=True, help="of the heartbeat network, such as A")
     parser.add_argument("--cluster", help="named in log lines")
     parser.add_argument("--log-file", type=Path, help="default: standard error")
@@ -34,14 +32,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    log = logs.configure(
-        f"bus-{options.name}", cluster=options.cluster, file=options.log_file, level=options.log_level
-    )
+    log = logs.configure(f"bus-{options.name}", cluster=options.cluster, file=options.log_file, level=options.log_level)
     stop = signals.install()
     try:
-        server = await Server.listen(
-            options.bind, options.port, lambda text, subject: log.info(text, client=subject)
-        )
+        server = await Server.listen(options.bind, options.port, lambda text, subject: log.info(text, client=subject))
     except OSError as error:
         told = ports.busy(options.bind, options.port) if ports.is_busy(error) else error
         log.error("cannot listen", address=options.bind, port=options.port, error=str(told))

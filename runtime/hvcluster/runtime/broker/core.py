@@ -98,9 +98,7 @@ class Broker:
             return self._refuse(link, ConnectCode.IDENTIFIER_REJECTED, "client identifier not acceptable")
         older = self._sessions.get(client_id) if client_id else None
         if older is None and len(self._sessions) >= MAX_SESSIONS:
-            return self._refuse(
-                link, ConnectCode.UNAVAILABLE, f"{MAX_SESSIONS} clients are connected already"
-            )
+            return self._refuse(link, ConnectCode.UNAVAILABLE, f"{MAX_SESSIONS} clients are connected already")
         if not client_id:
             self._anonymous += 1
             client_id = f"\0anonymous-{self._anonymous}"  # no client can name itself so
@@ -200,9 +198,7 @@ class Broker:
         if route is None:
             route = []
             for session in self._sessions.values():
-                granted = [
-                    qos for pattern, qos in session.subscriptions.items() if codec.matches(pattern, topic)
-                ]
+                granted = [qos for pattern, qos in session.subscriptions.items() if codec.matches(pattern, topic)]
                 if granted:
                     route.append((session, max(granted)))
             if len(self._routes) >= _MAX_ROUTES:
