@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hvcluster.model.invariants import Executed
+from hvcluster.model.vocabulary import LunId
 from hvcluster.v1 import san_pb2
 
 from .picture import key_text
@@ -43,6 +45,14 @@ def writes(rows: Iterable[san_pb2.SanJournalRow], lun: int, initiator: str) -> l
 def accepted(rows: Iterable[san_pb2.SanJournalRow]) -> list[san_pb2.SanJournalRow]:
     """Those that were executed."""
     return [row for row in rows if row.status == san_pb2.SCSI_STATUS_GOOD]
+
+
+def executed(rows: Iterable[san_pb2.SanJournalRow]) -> list[Executed]:
+    """What was executed, as the judge of histories reads it."""
+    return [
+        Executed(LunId(row.lun), row.command, row.nexus.initiator, row.key if row.HasField("key") else None)
+        for row in accepted(rows)
+    ]
 
 
 def conflicts(rows: Iterable[san_pb2.SanJournalRow]) -> list[san_pb2.SanJournalRow]:

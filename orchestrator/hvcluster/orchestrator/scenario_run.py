@@ -14,11 +14,12 @@ from typing import Final
 
 from hvcluster.model.definition import ClusterDefinition, initiator_name
 from hvcluster.model.faults import Direction, Fault, FaultWord
+from hvcluster.model.invariants import Recorded, one_leader_a_term, one_owner_a_generation, one_writer
 from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenario, Step, unmet
 from hvcluster.model.vocabulary import LunId
 
 from . import launcher
-from .array_journal import conflicts, is_write
+from .array_journal import conflicts, executed, is_write
 from .driver import Cut, Driver, Way, Wire
 from .errors import Exit, Failure
 from .lab import LAB_TIME_SCALE, Lab, LabLun, LabNode, LabVm
@@ -32,6 +33,8 @@ LUN_BYTES: Final = 16 << 20
 HEALTHY_S: Final = 60.0
 LOOK_S: Final = 0.05
 LOOKS: Final = 3
+OTHER_SIDE: Final = "the other side"
+"""In an expectation: the nodes that the last partition did not name."""
 OVERHEAD_S: Final = 2.0
 """Real processes take time that virtual ones do not: starting Python on a busy machine, for one."""
 
@@ -76,7 +79,7 @@ async def run(scenario: Scenario, home: Path, progress: Progress = launcher.sile
         async with Probe((await driver.addresses()).vms) as probe:
             broken = await Runner(driver, observer, progress).steps(scenario)
             await probe.pause()
-            broken = broken or await _verify(probe, driver)
+            broken = broken or await _verify(probe, driver) or await _judge(observer)
     return Outcome(scenario.name, broken, loop.time() - began)
 
 
@@ -88,6 +91,21 @@ async def _verify(probe: Probe, driver: Driver) -> str:
     return ""
 
 
+async def _judge(observer: Observer) -> str:
+    """The invariants, from the array's own journal and the facts that nodes recorded."""
+    groups = {group.lun: group.name for group in observer.driver.definition.groups}
+    facts = [
+        Recorded(told.line.kind, told.node, told.line.reason, dict(told.line.about))
+        for told in await observer.all_facts()
+    ]
+    found = [
+        *one_writer(executed(await observer.journal()), groups),
+        *one_leader_a_term(facts),
+        *one_owner_a_generation(facts),
+    ]
+    return "; ".join(found[:3])
+
+
 class Runner:
     """Performs the steps of one scenario on one lab."""
 
@@ -96,6 +114,7 @@ class Runner:
         self._observer = observer
         self._progress = progress
         self._scale = driver.definition.properties.time_scale
+        self._other_side: tuple[str, ...] = ()
 
     async def steps(self, scenario: Scenario) -> str:
         """Why the story did not go as expected; empty if it did."""
@@ -119,6 +138,9 @@ class Runner:
 
     async def _expect(self, expect: Expectation, remembered: Observation) -> str:
         loop = asyncio.get_running_loop()
+        if OTHER_SIDE in expect.off:
+            named = tuple(name for name in expect.off if name != OTHER_SIDE)
+            expect = replace(expect, off=named + self._other_side)
         end = loop.time() + expect.within_s * self._scale + (0.0 if expect.hold else OVERHEAD_S)
         while True:
             missing = unmet(expect, await self._see(), remembered)
@@ -167,6 +189,9 @@ class Runner:
         best = picture.best
         if target == "leader" and best is not None:
             return picture.node_name(best.leader)
+        if target == "a follower" and best is not None:
+            alive = [number for number in sorted(picture.answers) if number != best.leader]
+            return picture.node_name(alive[0]) if alive else ""
         if target == "holder of the witness":
             held = [n for n, a in sorted(picture.answers.items()) if a.quorum_row.witness_held_here]
             return picture.node_name(held[0]) if held else ""
@@ -244,6 +269,7 @@ class Runner:
         there = [node for node in nodes if node.name not in side]
         if not here or not there:
             raise Failure(Exit.USAGE, "a partition needs nodes on both sides", "name some of them in `side`")
+        self._other_side = tuple(node.name for node in there)
         without_bus = here if len(here) == 1 else [*here, *there]
         for node in without_bus:
             await saboteur.cut(self._driver, node.name, (Cut(Wire.BUS),))

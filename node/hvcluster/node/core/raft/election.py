@@ -113,7 +113,7 @@ class Election:
                 self._out.timer(TIMER, due + self._stagger())
                 return
             state.leader = NOBODY
-        if not state.votes or not self._around.may_stand():
+        if not state.may_stand or not self._around.may_stand():
             state.role = Role.FOLLOWER
             self._out.timer(TIMER, now + self._timing.detection)
             return
@@ -124,7 +124,7 @@ class Election:
         state = self.state
         first = state.role is not Role.PRE_CANDIDATE
         state.role = Role.PRE_CANDIDATE
-        self._granted = {state.me}
+        self._granted = {state.me} if state.votes else set()
         self._answered = {state.me}
         self._refused = {}
         log = state.log
@@ -140,7 +140,7 @@ class Election:
     def transfer(self, now: Instant, sender: NodeId, message: TimeoutNow) -> None:
         """The leader hands over to us: stand at once."""
         state = self.state
-        if message.term != state.term or state.leader != sender or not state.votes:
+        if message.term != state.term or state.leader != sender or not state.may_stand:
             return
         self._stand(now, transfer=True)
 
@@ -236,7 +236,7 @@ class Election:
     def _stand(self, now: Instant, *, transfer: bool) -> None:
         """Stand for election in the next term."""
         state = self.state
-        if not state.votes:
+        if not state.may_stand:
             state.role = Role.FOLLOWER
             self._out.timer(TIMER, now + self._timing.detection)
             return
@@ -244,7 +244,7 @@ class Election:
         log = state.log
         reason = "the leader handed over" if transfer else "the pre-vote was won"
         self._out.fact(FactKind.ELECTION_STARTED, reason, term=state.term, last_index=log.last_index)
-        self._granted = {state.me}
+        self._granted = {state.me} if state.votes else set()
         self._out.timer(TIMER, now + 2 * self._timing.delay + self._stagger())
         for voter in log.configuration.voters:
             if voter.node != state.me:

@@ -64,6 +64,15 @@ class RaftState:
         """Whether this saved state is a voter in the newest configuration."""
         return self.log.configuration.has(self.me, self.store)
 
+    @property
+    def may_stand(self) -> bool:
+        """A voter may; so may one that a change takes out which is not known to be committed.
+
+        It may be the only one with the newest log, and is needed until the change is committed (Ongaro's dissertation,
+        4.2.2). Its own vote counts only if the newest configuration has it.
+        """
+        return self.votes or self.log.configuration_at(self.commit).has(self.me, self.store)
+
     def see_term(self, term: int, reason: str) -> None:
         """A newer term exists: follow it. Nothing happens for our own or an older term."""
         if term <= self.term:
