@@ -196,17 +196,19 @@ class Disasters:
             self._later(machine.start)
 
     def _wipe(self) -> None:
-        """Only while the votes on the other disks are a quorum: losing more loses the cluster, which no protocol
-        mends.
+        """Lose one disk, while every other node is up and the votes on their disks are a quorum.
+
+        Losing a disk in the middle of another loss can take the last copy of a vote for good; no protocol mends that, only
+        an operator who forces quorum.
         """
         machine = self._machine()
-        leader = next((m for m in self._world.machines.values() if m.alive and m.core.state.leads), None)
-        if leader is None:
+        others = [m for m in self._world.machines.values() if m is not machine]
+        leader = next((m for m in others if m.alive and m.core.state.leads), None)
+        if leader is None or not all(m.alive and not m.frozen and m.core.replica.member for m in others):
             return
         configuration = leader.core.state.log.configuration
-        intact = {(m.node, m.saved.store) for m in self._world.machines.values() if m is not machine}
-        left = sum(1 for voter in configuration.voters if (voter.node, voter.store) in intact)
-        if left < configuration.quorum:
+        left = sum(1 for m in others if configuration.has(m.node, m.saved.store))
+        if left < configuration.quorum or leader.core.state.commit < leader.core.state.log.last_index:
             return
         machine.kill()
         machine.wipe()
