@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from hvcluster.model.definition import initiator_name
+from hvcluster.model.invariants import one_writer
 from hvcluster.model.vocabulary import NodeId
 from hvcluster.orchestrator import saboteur
-from hvcluster.orchestrator.array_journal import accepted, writes
+from hvcluster.orchestrator.array_journal import accepted, executed, writes
 from hvcluster.orchestrator.compose import Compose
 from hvcluster.orchestrator.driver import Cut, Wire
 from hvcluster.orchestrator.observer import Observer
@@ -104,6 +105,8 @@ async def lab(project: None) -> AsyncIterator[Lab]:
             verdict = await probe.verify("D1")
             assert verdict.problems == ()
             assert verdict.acknowledged > 0
+            groups = {group.lun: group.name for group in made.driver.definition.groups}
+            assert one_writer(executed(await observer.journal()), groups) == []
 
 
 async def test_docker_kill_of_the_owner_moves_its_vm(lab: Lab) -> None:
