@@ -19,10 +19,10 @@ Generation = NewType("Generation", int)
 """How often a group was assigned to an owner. One generation is one life of its VM on one node."""
 
 Incarnation = NewType("Incarnation", int)
-"""How often a node's cluster service has started. Kept in saved state, so it never repeats on one disk."""
+"""Which life of a node's cluster service: rises with every start. A wiped disk goes on from the seconds since 1970."""
 
 StoreId = NewType("StoreId", int)
-"""64 random bits that name one saved state. A wiped disk comes back with another, so its old votes cannot be repeated.
+"""63 bits that name one saved state. A wiped disk comes back with another, so its old votes cannot be repeated.
 """
 
 LunId = NewType("LunId", int)

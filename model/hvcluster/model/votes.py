@@ -58,7 +58,8 @@ class Electorate:
     """What the leader knows when it looks at the votes.
 
     `entitled`: members that are Up with NodeWeight 1 under their present saved state. `ready`: those of them whose log
-    has caught up, so that their vote may be added. `witness_usable`: held by the leader, written, and caught up.
+    has caught up, so that their vote may be added. `witness_usable`: held by the leader and written not long ago;
+    `witness_ready`: it has caught up as well, so that its vote may be added.
     """
 
     leader: NodeId
@@ -66,6 +67,7 @@ class Electorate:
     ready: tuple[Voter, ...]
     witness_configured: bool
     witness_usable: bool
+    witness_ready: bool
     dynamic_quorum: bool
     dynamic_witness: bool
     lower_priority: NodeId
@@ -111,7 +113,7 @@ def next_step(configuration: Configuration, electorate: Electorate) -> Step | No
     for voter in electorate.ready:
         if voter.node not in voting:
             return Step(configuration.with_voter(voter), f"node {voter.node} votes")
-    if electorate.witness_usable and not configuration.witness:
+    if electorate.witness_ready and not configuration.witness:
         return Step(configuration.with_witness(True), "the witness votes")
     return None
 
@@ -131,7 +133,7 @@ def _dynamic_step(configuration: Configuration, electorate: Electorate) -> Step 
             return Step(configuration.with_voter(voter), f"node {voter.node} is up; its vote counts")
     even = len(configuration.voters) % 2 == 0
     witness = electorate.witness_usable and (even or not electorate.dynamic_witness)
-    if witness != configuration.witness:
+    if witness != configuration.witness and (electorate.witness_ready or not witness):
         number = "even" if even else "odd"
         return Step(configuration.with_witness(witness), f"the number of voting nodes is {number}")
     if spare is not None and spare in configuration.voters and even:

@@ -50,7 +50,7 @@ class Phase(Enum):
 class Run:
     """One generation of one group on this node."""
 
-    __slots__ = ("boot_delay_us", "format_blank", "generation", "group", "key", "lun", "phase", "planned")
+    __slots__ = ("boot_delay_us", "format_blank", "generation", "group", "key", "lun", "phase", "planned", "since")
 
     def __init__(self, group: Group, me: NodeId, boot_delay_us: int) -> None:
         self.group = group.name
@@ -60,6 +60,7 @@ class Run:
         self.boot_delay_us = boot_delay_us
         self.format_blank = not group.served
         self.phase = Phase.WAITING
+        self.since = Instant(0)  # when its disk or its VM was last asked to come online
         self.planned = False  # it ends because a move or an operator wants it offline
 
 
@@ -156,6 +157,7 @@ class Groups:
             self._out.timer(RETRY_TIMER, now + self._timing.delay)
             return
         run.phase = Phase.ARBITRATING
+        run.since = now
         reason = f"the database says node {self._me}, generation {run.generation}"
         self._out.fact(FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation)
         steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
@@ -172,6 +174,7 @@ class Groups:
         match outcome:
             case DiskOutcome.ONLINE:
                 run.phase = Phase.BOOTING
+                run.since = now
                 reason = "its disk is reserved for this node alone"
                 self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
                 self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us, run.format_blank))
@@ -290,7 +293,22 @@ class Groups:
             if not run.planned:
                 self._take_offline(now, run, reason)
 
-    # is alive
+    # pending and alive
+
+    def check_pending(self, now: Instant) -> None:
+        """Give up what has been coming online for longer than PendingTimeout; the leader decides what next."""
+        for run in tuple(self.runs.values()):
+            if run.phase not in (Phase.ARBITRATING, Phase.BOOTING) or now - run.since < self._timing.pending:
+                continue
+            run.since = now
+            reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"
+            self._out.fact(FactKind.RESOURCE_FAILED, reason, group=run.group, generation=run.generation)
+            if run.phase is Phase.BOOTING:
+                self._out.add(StopVm(run.group, run.generation, False, reason))
+            else:
+                self._procedures.cancel(f"disk:{run.group}")
+                self._fail(now, run, "pending", reason)
+                self._clean(now, run)
 
     def check_alive(self, now: Instant) -> None:
         """Read the reservation of every running disk: it must still be ours."""

@@ -35,6 +35,7 @@ class Peer:
         "incarnation",
         "last_bus",
         "last_heard",
+        "regrouping",
         "routes",
         "storage_since",
         "store",
@@ -52,6 +53,7 @@ class Peer:
         self.echo = 0  # newest sequence of ours that it says it heard
         self.direct_wanted_until = NEVER
         self.unreachable = True
+        self.regrouping: str | None = None  # silent for the detection time; the reason, until the regroup delay is over
         self.storage_since = NEVER  # since when its storage flag is what it is
 
     @property
@@ -159,6 +161,7 @@ class Heartbeats:
             peer.direct_wanted_until = Instant(now + WANTED_DELAYS * self._timing.delay)
         else:
             peer.last_bus = now
+        peer.regrouping = None
         if peer.unreachable:
             peer.unreachable = False
             self._out.timer(f"peer:{peer.id}", now + self._detection)
@@ -186,18 +189,30 @@ class Heartbeats:
         peer = self.peers.get(node)
         if peer is None or peer.unreachable:
             return
+        if peer.regrouping is not None:
+            self._unreachable(peer, peer.regrouping)
+            return
         due = peer.last_heard + self._detection
         if now < due:
             self._out.timer(f"peer:{node}", due)
             return
         silence_ms = (now - peer.last_heard) // 1000
-        self._unreachable(peer, f"nothing heard on any route for {silence_ms} ms ({self._timing.threshold} heartbeats)")
+        self._lose(now, peer, f"nothing heard on any route for {silence_ms} ms ({self._timing.threshold} heartbeats)")
+
+    def _lose(self, now: Instant, peer: Peer, reason: str) -> None:
+        """A peer is lost, at once or when the regroup delay is over and nothing was heard meanwhile."""
+        if self._timing.regroup == 0:
+            self._unreachable(peer, reason)
+            return
+        peer.regrouping = reason
+        self._out.timer(f"peer:{peer.id}", now + self._timing.regroup)
 
     def _unreachable(self, peer: Peer, reason: str) -> None:
         for route in sorted(peer.routes):
             self._out.fact(FactKind.ROUTE_DOWN, f"no heartbeat of node {peer.id} on {route}", peer=peer.id, route=route)
         peer.routes.clear()
         peer.unreachable = True
+        peer.regrouping = None
         self.lost.append(peer.id)
         self._out.fact(FactKind.NODE_UNREACHABLE, reason, peer=peer.id, incarnation=peer.incarnation)
 
@@ -225,7 +240,7 @@ class Heartbeats:
         self._out.fact(
             FactKind.CONNECTION_LOST, "its last will was published and its port refuses connections", peer=node
         )
-        self._unreachable(peer, "connection loss: last will and refused probe together")
+        self._lose(self._out.now, peer, "connection loss: last will and refused probe together")
 
     def left(self, node: NodeId) -> None:
         """A peer was taken out of membership politely; do not wait for its silence."""

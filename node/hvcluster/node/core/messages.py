@@ -35,7 +35,7 @@ class Heartbeat:
     member: bool  # in the cluster under this incarnation, as far as the sender knows
     term: int
     leader: NodeId  # whom the sender follows in `term`, NOBODY when unknown
-    quorum: bool  # from a leader: its lease stands
+    quorum: bool  # from a leader: enough voters answered it recently
     last_index: int
     commit: int
     storage: bool  # at least one path to the array is up

@@ -232,6 +232,7 @@ class NodeCore(Parts):
             if self.leaving.asked:
                 self.leaving.hand_over()
         self._resend_reports()
+        self.groups.check_pending(now)
 
     def _publish(self, now: Instant) -> None:
         beat = heartbeat_of(self, now)

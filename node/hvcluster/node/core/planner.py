@@ -198,6 +198,7 @@ class Planner:
             ready,
             self.witness is not None,
             self.witness is not None and self.witness.usable(now),
+            self.witness is not None and self.witness.ready(now),
             properties.dynamic_quorum,
             properties.dynamic_witness,
             NodeId(properties.lower_quorum_priority_node_id),

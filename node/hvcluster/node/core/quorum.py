@@ -102,7 +102,7 @@ class Quorum:
     def due(self) -> Instant:
         """When evidence runs out if nothing more is heard."""
         evidence = self._leader_evidence() if self._state.leads else self._evidence
-        due = evidence + self._timing.detection + max(self._timing.regroup, GRACE_DELAYS * self._timing.delay)
+        due = evidence + self._timing.detection + self._timing.regroup + GRACE_DELAYS * self._timing.delay
         if self.witness is not None and self.witness.arbitrating:
             due += self._timing.challenge + ARBITRATION_SLACK_DELAYS * self._timing.delay
         return Instant(due)

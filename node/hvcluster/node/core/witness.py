@@ -27,6 +27,7 @@ from .reservation import release
 from .witness_image import blocks_of, encode_record, new_image
 
 TIMER = "witness"
+LAG_DELAYS = 3  # the nodes may commit while a write to the witness is under way; its vote must not flap for that
 KEYS_A_TERM = 256  # each hold has a key of its own, so that what an older one left stuck on a path is refused
 
 
@@ -43,6 +44,7 @@ class Witness:
     """One node's side of the disk witness on one LUN."""
 
     __slots__ = (
+        "_behind_since",
         "_candidate",
         "_content",
         "_cursor",
@@ -86,6 +88,7 @@ class Witness:
         self.hold = Hold.NONE
         self.defended_at = NEVER
         self._candidate = False
+        self._behind_since: Instant | None = None
         self._key: ReservationKey | None = None
         self._content: Content | None = None
         self._written_term = 0
@@ -102,13 +105,19 @@ class Witness:
         return Instant(self.defended_at + int(self._timing.challenge * (1 - 2 * MAX_CLOCK_DRIFT)))
 
     def usable(self, now: Instant) -> bool:
-        """As leader: held, proven recently, and holding our log up to the commit index."""
-        return (
-            self.hold is Hold.HELD
-            and self._written_term == self._state.term
-            and now < self.lease_until()
-            and self._replication.witness_match >= self._state.commit
-        )
+        """As leader: held, proven recently, and not behind our log for longer than a few writes take."""
+        if self.hold is not Hold.HELD or self._written_term != self._state.term or now >= self.lease_until():
+            return False
+        if self._replication.witness_match >= self._state.commit:
+            self._behind_since = None
+            return True
+        if self._behind_since is None:
+            self._behind_since = now
+        return now - self._behind_since < LAG_DELAYS * self._timing.delay
+
+    def ready(self, now: Instant) -> bool:
+        """As leader: usable, and it holds everything that is committed."""
+        return self.usable(now) and self._behind_since is None
 
     # arbitration
 

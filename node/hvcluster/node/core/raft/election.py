@@ -108,7 +108,7 @@ class Election:
             self._out.timer(TIMER, now + self._timing.delay)  # arbitration ends by itself and calls us
             return
         if state.role is Role.FOLLOWER and state.leader != NOBODY:
-            due = state.leader_heard + self._timing.detection
+            due = state.leader_heard + self._timing.detection + self._timing.regroup
             if now < due:
                 self._out.timer(TIMER, due + self._stagger())
                 return
