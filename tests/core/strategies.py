@@ -1,0 +1,133 @@
+"""Values for property tests: every command, message and event that peers, the array and operators can send.
+
+Law: shapes only; ranges are small so that values meet each other.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.scsi import (
+    Capacity,
+    FullStatus,
+    Keys,
+    Nexus,
+    Registration,
+    Reservation,
+    ReservationType,
+    Result,
+    Sense,
+    SenseKey,
+    Status,
+)
+from hvcluster.model.vocabulary import Generation, GroupState, Incarnation, LunId, NodeId, PathName, StoreId
+from hvcluster.model.votes import Configuration, Voter
+from hvcluster.node.core import commands as cmd
+from hvcluster.node.core import events as ev
+from hvcluster.node.core import messages as msg
+from hvcluster.node.core.saved import SavedState, Snapshot
+
+numbers = st.integers(0, 12) | st.integers(0, 2**63 - 1)
+nodes = st.integers(0, 6).map(NodeId)
+stores = st.integers(0, 9).map(StoreId) | st.integers(0, 2**63 - 1).map(StoreId)
+incarnations = st.integers(0, 4).map(Incarnation) | numbers.map(Incarnation)
+generations = st.integers(0, 4).map(Generation) | st.integers(0, 2**32 - 1).map(Generation)
+texts = st.sampled_from(("", "D1", "D2", "ONLINE", "OFFLINE", "FAILED", "leave", "ok")) | st.text(max_size=8)
+luns = st.integers(0, 255).map(LunId)
+
+configurations = st.builds(
+    lambda voters, witness: Configuration(tuple(sorted({v.node: v for v in voters}.values())), witness),
+    st.lists(st.builds(Voter, nodes, stores), max_size=4),
+    st.booleans(),
+)
+groups = st.builds(
+    GroupDefinition,
+    texts,
+    luns,
+    st.lists(nodes, max_size=3).map(tuple),
+    st.lists(nodes, max_size=3).map(tuple),
+    st.none() | nodes,
+    st.integers(0, 10_000),
+)
+
+commands: st.SearchStrategy[cmd.Command] = st.one_of(
+    st.just(cmd.Noop()),
+    st.builds(cmd.Configure, configurations, texts),
+    st.builds(cmd.FormCluster, texts),
+    st.builds(cmd.NodeUp, nodes, incarnations, stores),
+    st.builds(cmd.NodeDown, nodes, incarnations, texts),
+    st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, st.booleans()),
+    st.builds(cmd.BeginMove, texts, generations, nodes, texts),
+    st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts),
+    st.builds(cmd.SetDesired, texts, st.booleans()),
+    st.builds(cmd.PauseNode, nodes, st.booleans()),
+    st.builds(cmd.DefineGroup, groups),
+    st.builds(cmd.RemoveGroup, texts),
+)
+
+snapshots = st.builds(Snapshot, numbers, numbers, configurations, st.binary(max_size=30))
+saved_states = st.builds(SavedState, stores, incarnations, numbers, nodes, st.none() | snapshots, st.just(()))
+
+
+@st.composite
+def runs_of_entries(draw: st.DrawFn) -> tuple[msg.Entry, ...]:
+    """Entries one after the other, terms never falling: all that a wire adapter lets through."""
+    first, term = draw(st.integers(1, 12)), draw(st.integers(0, 9))
+    made: list[msg.Entry] = []
+    for n, command in enumerate(draw(st.lists(commands, max_size=4))):
+        term += draw(st.integers(0, 1))
+        made.append(msg.Entry(first + n, term, command))
+    return tuple(made)
+
+
+heard = st.builds(msg.Heard, nodes, incarnations, numbers, st.booleans())
+heartbeats = st.builds(
+    msg.Heartbeat, nodes, stores, incarnations, numbers, st.booleans(), numbers, nodes, st.booleans(), numbers, numbers,
+    st.booleans(), st.booleans(), st.lists(heard, max_size=3).map(tuple),
+)  # fmt: skip
+
+messages: st.SearchStrategy[msg.Message] = st.one_of(
+    heartbeats,
+    st.builds(msg.PreVote, numbers, numbers, numbers, st.booleans()),
+    st.builds(msg.PreVoteReply, numbers, st.booleans(), numbers, texts),
+    st.builds(msg.RequestVote, numbers, numbers, numbers, st.booleans()),
+    st.builds(msg.VoteReply, numbers, st.booleans(), numbers, texts),
+    st.builds(msg.AppendEntries, numbers, numbers, numbers, numbers, runs_of_entries(), numbers),
+    st.builds(msg.AppendReply, numbers, st.booleans(), numbers, numbers),
+    st.builds(msg.InstallSnapshot, numbers, numbers, numbers, configurations, st.binary(max_size=30), numbers),
+    st.builds(msg.TimeoutNow, numbers),
+    st.builds(msg.GroupReport, texts, generations, texts, texts, texts),
+    st.builds(msg.Forward, numbers, st.binary(max_size=30)),
+    st.builds(msg.Forwarded, numbers, st.booleans(), texts, texts),
+)
+
+nexuses = st.builds(Nexus, st.sampled_from(("a", "iqn.1991-05.com.microsoft:hyperv-1")), st.just(PathName("A")))
+keys = st.integers(0, 2**64 - 1) | st.builds(
+    lambda generation, node: (generation << 32) | (node << 16) | 0x734D, st.integers(0, 5), st.integers(0, 5)
+)
+payloads = st.one_of(
+    st.none(),
+    st.binary(max_size=20),
+    st.binary(min_size=512, max_size=512),
+    st.builds(Capacity, st.integers(0, 2**40)),
+    st.builds(Keys, st.integers(0, 9), st.lists(keys, max_size=4).map(tuple)),
+    st.builds(Reservation, st.integers(0, 9), st.none() | keys, st.none() | st.sampled_from(ReservationType)),
+    st.builds(
+        FullStatus,
+        st.integers(0, 9),
+        st.lists(
+            st.builds(Registration, nexuses, keys, st.booleans(), st.none() | st.sampled_from(ReservationType)),
+            max_size=3,
+        ).map(tuple),
+    ),
+)
+senses = st.builds(Sense, st.sampled_from(SenseKey), st.integers(0, 255), st.integers(0, 255))
+results = st.builds(Result, st.sampled_from(Status), st.none() | senses, payloads)
+
+requests: st.SearchStrategy[ev.Request] = st.one_of(
+    st.builds(ev.MoveGroup, texts, nodes),
+    st.builds(ev.SetGroupOnline, texts, st.booleans()),
+    st.builds(ev.StopNode, nodes),
+    st.builds(ev.SetNodePaused, nodes, st.booleans()),
+)

@@ -1,0 +1,215 @@
+"""Bringing a disk online against the real array: holders, stale and foreign keys, lost answers, crashes, rivals."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvcluster.model.scsi import PersistentReserveOut, ReserveOut, Status
+from hvcluster.node.core.disk import DiskOutcome, bring_online
+from hvcluster.node.core.reservation import release
+from tests.core.array_driver import LUN, Bench, nexus
+from tests.core.scsi_steps import Life, Wire, holder, initiator, key, may_write, once, outbox, registrations, these
+
+ENOUGH = 40  # more questions than the longest way through the procedure has
+
+
+def life(bench: Bench, node: int, generation: int, *paths: str) -> Life[DiskOutcome]:
+    """A node on its way to have the LUN under a generation."""
+    steps = bring_online(outbox(node), these(*(paths or ("A",))), initiator(node), "D1", LUN, key(generation, node))
+    return Life(bench, node, steps)
+
+
+def online(bench: Bench, node: int, generation: int, *paths: str) -> None:
+    """The node gets the LUN."""
+    assert life(bench, node, generation, *paths).run() is DiskOutcome.ONLINE
+
+
+def test_a_free_lun_is_reserved_for_the_node_alone() -> None:
+    """DESIGN 4, steps 2 to 5: afterwards only this node is registered, and it holds the reservation."""
+    bench = Bench()
+    online(bench, 1, 1)
+    assert registrations(bench) == {("a", "A", key(1, 1).encode())}
+    assert holder(bench) == {key(1, 1).encode()}
+    assert may_write(bench, 1)
+    assert not may_write(bench, 2)
+
+
+def test_every_path_is_registered() -> None:
+    """DESIGN 4, step 2: REGISTER AND IGNORE EXISTING KEY on every path."""
+    bench = Bench()
+    online(bench, 1, 1, "A", "B")
+    mine = key(1, 1).encode()
+    assert registrations(bench) == {("a", "A", mine), ("a", "B", mine)}
+
+
+def test_the_older_owner_is_shut_out_when_a_newer_one_is_online() -> None:
+    """DESIGN 4: after step 5 any write from an older owner gets RESERVATION CONFLICT."""
+    bench = Bench()
+    online(bench, 1, 1, "A", "B")
+    online(bench, 2, 2)
+    assert not may_write(bench, 1, ("A", "B"))
+    assert may_write(bench, 2)
+
+
+def test_every_stale_key_is_removed_not_only_the_holders() -> None:
+    """DESIGN 4, step 5: PREEMPT every other registered key of a lower generation."""
+    bench = Bench()
+    for node, generation in ((1, 1), (2, 2)):
+        bench.register(nexus(initiator(node)), key(generation, node).encode())
+    online(bench, 3, 3)
+    assert registrations(bench) == {("c", "A", key(3, 3).encode())}
+
+
+def test_the_holder_is_preempted_by_its_own_key() -> None:
+    """DESIGN 4, step 4: PREEMPT names the holder's key, which makes it a compare-and-swap."""
+    bench = Bench()
+    online(bench, 1, 1)
+    newer = life(bench, 2, 2)
+    assert newer.run() is DiskOutcome.ONLINE
+    preempted = [c for c in newer.commands if isinstance(c, PersistentReserveOut) and c.action is ReserveOut.PREEMPT]
+    assert [(c.key, c.service_key) for c in preempted] == [(key(2, 2).encode(), key(1, 1).encode())]
+
+
+@pytest.mark.parametrize("newer", [(2, 2), (1, 2)], ids=["newer generation", "same generation, other node"])
+def test_a_superseded_node_takes_its_registration_back(newer: tuple[int, int]) -> None:
+    """DESIGN 4, step 3: a key of a newer generation means superseded: unregister, stop, report."""
+    bench = Bench()
+    online(bench, newer[1], newer[0])
+    assert life(bench, 1, 1).run() is DiskOutcome.SUPERSEDED
+    assert registrations(bench) == {(initiator(newer[1]), "A", key(*newer).encode())}
+    assert not may_write(bench, 1)
+    assert may_write(bench, newer[1])
+
+
+def test_software_that_is_not_this_cluster_is_left_alone() -> None:
+    """A key without the cluster's mark is nobody's to preempt."""
+    bench = Bench()
+    bench.register(nexus("b"), 0xABCD)
+    bench.out(nexus("b"), ReserveOut.RESERVE, 0xABCD)
+    assert life(bench, 1, 9).run() is DiskOutcome.FOREIGN
+    assert registrations(bench) == {("b", "A", 0xABCD)}
+    assert holder(bench) == {0xABCD}
+
+
+def test_without_an_answer_there_is_no_path() -> None:
+    """UNKNOWN everywhere is not ownership."""
+    bench = Bench()
+    dead = life(bench, 1, 1, "A", "B")
+    dead.wire = lambda _: Wire.LOST
+    assert dead.run() is DiskOutcome.NO_PATH
+    assert registrations(bench) == set()
+
+
+def test_an_own_key_on_a_dead_path_does_not_stand_in_the_way() -> None:
+    """A path that no longer answers keeps an older key of ours; a new generation drops it."""
+    bench = Bench()
+    online(bench, 1, 1, "A", "B")
+    online(bench, 1, 2, "A")
+    assert registrations(bench) == {("a", "A", key(2, 1).encode())}
+
+
+@pytest.mark.parametrize("before", ["free", "held", "held on two paths"])
+@pytest.mark.parametrize("fate", [Wire.LOST, Wire.ANSWER_LOST])
+def test_one_answer_lost_at_any_step_never_makes_a_false_owner(before: str, fate: Wire) -> None:
+    """DESIGN 4: an UNKNOWN answer is resolved by reading again, never by assuming."""
+    for lost in range(ENOUGH):
+        bench = Bench()
+        if before != "free":
+            online(bench, 1, 1, *(("A", "B") if before == "held on two paths" else ("A",)))
+        taker = life(bench, 2, 2)
+        taker.wire = once(lost, fate)
+        outcome = taker.run()
+        if outcome is DiskOutcome.ONLINE:
+            assert registrations(bench) == {("b", "A", key(2, 2).encode())}, lost
+            assert holder(bench) == {key(2, 2).encode()}, lost
+            assert not may_write(bench, 1, ("A", "B")), lost
+        else:
+            assert outcome is DiskOutcome.NO_PATH, lost
+            assert lost <= 1, f"question {lost} was lost once, and the procedure gave up with {outcome}"
+        if taker.asked <= lost:
+            return
+    pytest.fail("the procedure asks more questions than this test looks at")
+
+
+def test_a_crash_at_any_step_leaves_the_lun_to_the_next_generation() -> None:
+    """DESIGN 2 (6): any step may be the last before a crash; what was done is found again by reading."""
+    for crash in range(ENOUGH):
+        bench = Bench()
+        online(bench, 1, 1)
+        crashed = life(bench, 2, 2)
+        steps = 0
+        while steps < crash and crashed.step():
+            steps += 1
+        online(bench, 3, 3)
+        assert registrations(bench) == {("c", "A", key(3, 3).encode())}
+        assert not may_write(bench, 1)
+        assert not may_write(bench, 2)
+        if crashed.ended:
+            return
+    pytest.fail("the procedure has more steps than this test looks at")
+
+
+def test_a_node_that_restarts_at_any_step_gets_the_lun_under_its_next_generation() -> None:
+    """A key of its own earlier life is a stale key like any other."""
+    for crash in range(ENOUGH):
+        bench = Bench()
+        crashed = life(bench, 1, 1)
+        steps = 0
+        while steps < crash and crashed.step():
+            steps += 1
+        online(bench, 1, 2)
+        assert registrations(bench) == {("a", "A", key(2, 1).encode())}
+        if crashed.ended:
+            return
+    pytest.fail("the procedure has more steps than this test looks at")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    order=st.lists(st.integers(0, 2), max_size=60),
+    lost=st.sets(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=4),
+    executed=st.booleans(),
+)
+def test_of_rivals_under_way_at_once_the_newest_wins_and_no_older_follows_it(
+    order: list[int], lost: set[tuple[int, int]], executed: bool
+) -> None:
+    """DESIGN 5, one writer: once a generation completed step 5, no older one does, and no older one can write."""
+    bench = Bench()
+    fate = Wire.ANSWER_LOST if executed else Wire.LOST
+    lives = [life(bench, n + 1, n + 1) for n in range(3)]
+
+    def rotten(n: int, at: int) -> Wire:
+        return fate if (n, at) in lost else Wire.WORKS
+
+    for n, one in enumerate(lives):
+        one.wire = partial(rotten, n)
+    newest = 0
+    for turn in [*order, *[n for _ in range(300) for n in range(3)]]:
+        one = lives[turn]
+        if one.ended or one.step():
+            continue
+        if one.result is DiskOutcome.ONLINE:
+            assert turn + 1 > newest, "an older generation came online after a newer one"
+            newest = turn + 1
+        # Only who came online has a VM that could write; others may be registered for a moment.
+        owners = [n + 1 for n, other in enumerate(lives) if other.result is DiskOutcome.ONLINE]
+        older = [node for node in owners if node < newest]
+        assert not any(may_write(bench, node) for node in older), "an older owner can still write"
+    assert all(one.ended for one in lives)
+    assert lives[2].result in (DiskOutcome.ONLINE, DiskOutcome.NO_PATH)
+
+
+def test_taking_offline_as_planned_leaves_nothing_behind() -> None:
+    """DESIGN 4: planned offline releases and unregisters."""
+    bench = Bench()
+    online(bench, 1, 1, "A", "B")
+    steps = release(these("A", "B"), LUN, key(1, 1).encode())
+    owner = Life(bench, 1, steps)
+    while owner.step():
+        pass
+    assert registrations(bench) == set()
+    assert bench.ask(nexus("b"), PersistentReserveOut(ReserveOut.RESERVE, key=1)).status is Status.RESERVATION_CONFLICT
