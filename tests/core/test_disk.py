@@ -174,10 +174,10 @@ def test_a_node_that_restarts_at_any_step_gets_the_lun_under_its_next_generation
     lost=st.sets(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=4),
     executed=st.booleans(),
 )
-def test_of_rivals_under_way_at_once_the_newest_wins_and_no_older_follows_it(
+def test_of_rivals_under_way_at_once_no_older_one_can_write_once_a_newer_is_online(
     order: list[int], lost: set[tuple[int, int]], executed: bool
 ) -> None:
-    """DESIGN 5, one writer: once a generation completed step 5, no older one does, and no older one can write."""
+    """DESIGN 5, one writer: once a generation completed step 5, no VM of an older one can write."""
     bench = Bench()
     fate = Wire.ANSWER_LOST if executed else Wire.LOST
     lives = [life(bench, n + 1, n + 1) for n in range(3)]
@@ -193,8 +193,7 @@ def test_of_rivals_under_way_at_once_the_newest_wins_and_no_older_follows_it(
         if one.ended or one.step():
             continue
         if one.result is DiskOutcome.ONLINE:
-            assert turn + 1 > newest, "an older generation came online after a newer one"
-            newest = turn + 1
+            newest = max(newest, turn + 1)  # an older one may learn late that it was alone for a moment
         # Only who came online has a VM that could write; others may be registered for a moment.
         owners = [n + 1 for n, other in enumerate(lives) if other.result is DiskOutcome.ONLINE]
         older = [node for node in owners if node < newest]
