@@ -59,7 +59,8 @@ class Electorate:
 
     `entitled`: members that are Up with NodeWeight 1 under their present saved state. `ready`: those of them whose log
     has caught up, so that their vote may be added. `witness_usable`: held by the leader and written not long ago;
-    `witness_ready`: it has caught up as well, so that its vote may be added.
+    `witness_ready`: it has caught up as well, so that its vote may be added. `witness_coming`: the leader arbitrates
+    for it or writes its first image, so that nothing is decided for the lack of it yet.
     """
 
     leader: NodeId
@@ -68,6 +69,7 @@ class Electorate:
     witness_configured: bool
     witness_usable: bool
     witness_ready: bool
+    witness_coming: bool
     dynamic_quorum: bool
     dynamic_witness: bool
     lower_priority: NodeId
@@ -123,17 +125,19 @@ def _dynamic_step(configuration: Configuration, electorate: Electorate) -> Step 
     for voter in configuration.voters:
         if voter not in entitled and voter.node != electorate.leader and len(configuration.voters) > 1:
             return Step(configuration.without(voter), f"node {voter.node} left; its vote no longer counts")
-    if configuration.witness and not electorate.witness_usable:
+    if configuration.witness and not (electorate.witness_usable or electorate.witness_coming):
         return Step(configuration.with_witness(False), "the witness cannot vote")
     spare: Voter | None = None
-    if electorate.dynamic_witness and not electorate.witness_usable and len(entitled) % 2 == 0:
+    helped = electorate.witness_usable or electorate.witness_coming
+    if electorate.dynamic_witness and not helped and len(entitled) % 2 == 0:
         spare = tie_breaker(configuration, electorate)
     for voter in electorate.ready:
         if voter not in configuration.voters and voter != spare:
             return Step(configuration.with_voter(voter), f"node {voter.node} is up; its vote counts")
     even = len(configuration.voters) % 2 == 0
     witness = electorate.witness_usable and (even or not electorate.dynamic_witness)
-    if witness != configuration.witness and (electorate.witness_ready or not witness):
+    settled = electorate.witness_ready if witness else not electorate.witness_coming or not even
+    if witness != configuration.witness and settled:
         number = "even" if even else "odd"
         return Step(configuration.with_witness(witness), f"the number of voting nodes is {number}")
     if spare is not None and spare in configuration.voters and even:

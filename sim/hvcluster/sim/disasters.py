@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, NodeId
+from hvcluster.model.votes import Voter
 from hvcluster.node.core import events as ev
 
 if TYPE_CHECKING:
@@ -198,8 +199,8 @@ class Disasters:
     def _wipe(self) -> None:
         """Lose one disk, while every other node is up and the votes on their disks are a quorum.
 
-        Losing a disk in the middle of another loss can take the last copy of a vote for good; no protocol mends that, only
-        an operator who forces quorum.
+        Losing a disk in the middle of another loss can take the last copy of a vote for good; no protocol mends that,
+        only an operator who forces quorum.
         """
         machine = self._machine()
         others = [m for m in self._world.machines.values() if m is not machine]
@@ -207,6 +208,8 @@ class Disasters:
         if leader is None or not all(m.alive and not m.frozen and m.core.replica.member for m in others):
             return
         configuration = leader.core.state.log.configuration
+        if not any(voter.node == machine.node for voter in configuration.voters):
+            configuration = configuration.with_voter(Voter(machine.node, machine.saved.store))
         left = sum(1 for m in others if configuration.has(m.node, m.saved.store))
         if left < configuration.quorum or leader.core.state.commit < leader.core.state.log.last_index:
             return

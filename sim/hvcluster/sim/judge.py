@@ -210,6 +210,22 @@ class Judge:
 
     # liveness
 
+    def _lost_for_good(self) -> bool:
+        """Votes of the newest configuration were on disks that are gone, and what is left is no quorum.
+
+        Losing a disk in the middle of another loss can do that, and no protocol mends it: an operator has to force
+        quorum.
+        """
+        machines = self._world.machines.values()
+        newest = max(machines, key=lambda m: (m.core.state.log.last_term, m.core.state.log.last_index))
+        configuration = newest.core.state.log.configuration
+        intact = {(m.node, m.saved.store) for m in machines}
+        left = sum(1 for voter in configuration.voters if (voter.node, voter.store) in intact)
+        if left + configuration.witness >= configuration.quorum:
+            return False
+        self.counts["lost for good"] = 1
+        return True
+
     def problems(self) -> list[str]:
         """Why the lab is not healthy: groups that may run and are not online on exactly one node that may own them."""
         found: list[str] = []
@@ -219,7 +235,7 @@ class Judge:
                 running.setdefault(name, []).append(machine.node)
         leader = next((m for m in self._world.machines.values() if m.alive and m.core.state.leads), None)
         if leader is None:
-            return ["no node leads"]
+            return [] if self._lost_for_good() else ["no node leads"]
         for group in leader.core.replica.database.groups.values():
             nodes = running.get(group.name, [])
             able = group.definition.possible

@@ -25,6 +25,7 @@ from .raft.state import RaftState
 from .replica import STOPPED_POLITELY
 from .witness import Witness
 
+FRESH_DELAYS = 3
 REPORTED = {"ONLINE": GroupState.ONLINE, "OFFLINE": GroupState.OFFLINE, "FAILED": GroupState.FAILED}
 
 
@@ -191,7 +192,7 @@ class Planner:
             for m in members
             if (m.up or self._is_coming(m)) and (m.id == self._me or not self._drained_and_leaving(database, m))
         )
-        ready = tuple(voter for voter in entitled if self._caught_up(voter.node, voter.store))
+        ready = tuple(voter for voter in entitled if self._is_ready(now, voter))
         electorate = Electorate(
             self._me,
             entitled,
@@ -199,12 +200,21 @@ class Planner:
             self.witness is not None,
             self.witness is not None and self.witness.usable(now),
             self.witness is not None and self.witness.ready(now),
+            self.witness is not None and self.witness.coming(now),
             properties.dynamic_quorum,
             properties.dynamic_witness,
             NodeId(properties.lower_quorum_priority_node_id),
         )
         step = next_step(self._state.log.configuration, electorate)
         return [Configure(step.configuration, step.reason)] if step is not None else []
+
+    def _is_ready(self, now: Instant, voter: Voter) -> bool:
+        """Its log has caught up, and it was heard a moment ago: a vote given to a dead node may be the one missing."""
+        if voter.node == self._me:
+            return True
+        peer = self._beats.peers.get(voter.node)
+        fresh = peer is not None and now - peer.last_heard < FRESH_DELAYS * self._timing.delay
+        return fresh and self._caught_up(voter.node, voter.store)
 
     def _is_coming(self, member: Member) -> bool:
         """A voter that is heard, with the disk it voted with, but not yet taken in: it keeps the vote it has."""

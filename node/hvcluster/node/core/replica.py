@@ -58,15 +58,16 @@ class Replica:
         self.applied = max(self.applied, state.log.snapshot_index)
         while self.applied < state.commit:
             self.applied += 1
-            command = state.log.entry(self.applied).command
+            entry = state.log.entry(self.applied)
+            command = entry.command
             configures = isinstance(command, Configure)
             self.votes_changed = self.votes_changed or configures
             if self.database.apply(command):
                 self._look()
             elif not configures:
                 continue
-            if state.leads:
-                self._note(state.term, command)
+            if state.leads and (self.member or entry.term == state.term):
+                self._note(state.term, command)  # but not, after a restart, what was decided and recorded long ago
 
     def _look(self) -> None:
         self.changed = True

@@ -119,6 +119,12 @@ class Witness:
         """As leader: usable, and it holds everything that is committed."""
         return self.usable(now) and self._behind_since is None
 
+    def coming(self, now: Instant) -> bool:
+        """As leader: about to be usable, unless arbitration or the first write fails."""
+        if self.hold is Hold.HELD:
+            return self._written_term != self._state.term and now < self.lease_until()
+        return self.hold is Hold.ARBITRATING
+
     # arbitration
 
     def arbitrate(self, now: Instant) -> None:
