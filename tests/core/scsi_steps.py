@@ -93,9 +93,9 @@ class Life(Generic[T]):
         raise Unfinished(f"no end after {limit} steps")
 
 
-def once(lost: int, fate: Wire) -> Callable[[int], Wire]:
-    """A wire that fails at one question and works at all others."""
-    return lambda at: fate if at == lost else Wire.WORKS
+def once(lost: int, fate: Wire, width: int = 1) -> Callable[[int], Wire]:
+    """A wire that fails at one question, or so many in a row, and works at all others."""
+    return lambda at: fate if lost <= at < lost + width else Wire.WORKS
 
 
 def outbox(node: int) -> Outbox:
