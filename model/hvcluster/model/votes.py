@@ -57,8 +57,9 @@ class Configuration:
 class Electorate:
     """What the leader knows when it looks at the votes.
 
-    `entitled`: members that are Up with NodeWeight 1 under their present saved state. `ready`: those of them whose log
-    has caught up, so that their vote may be added. `witness_usable`: held by the leader and written not long ago;
+    `leader_leaves`: it waits for another voter to hand over to. `entitled`: members that are Up with NodeWeight 1
+    under their present saved state. `ready`: those of them whose log has caught up, so that their vote may be added.
+    `witness_usable`: held by the leader and written not long ago;
     `witness_ready`: it has caught up as well, so that its vote may be added. `witness_coming`: the leader arbitrates
     for it or writes its first image, so that nothing is decided for the lack of it yet.
     """
@@ -66,6 +67,7 @@ class Electorate:
     leader: NodeId
     entitled: tuple[Voter, ...]
     ready: tuple[Voter, ...]
+    leader_leaves: bool
     witness_configured: bool
     witness_usable: bool
     witness_ready: bool
@@ -129,7 +131,7 @@ def _dynamic_step(configuration: Configuration, electorate: Electorate) -> Step 
         return Step(configuration.with_witness(False), "the witness cannot vote")
     spare: Voter | None = None
     helped = electorate.witness_usable or electorate.witness_coming
-    if electorate.dynamic_witness and not helped and len(entitled) % 2 == 0:
+    if electorate.dynamic_witness and not helped and not electorate.leader_leaves and len(entitled) % 2 == 0:
         spare = tie_breaker(configuration, electorate)
     for voter in electorate.ready:
         if voter not in configuration.voters and voter != spare:

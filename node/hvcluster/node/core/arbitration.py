@@ -31,6 +31,7 @@ class Held(Enum):
     YES = "this node holds the witness"
     NO = "another node holds it (status 170)"
     NO_PATH = "the array did not answer"
+    UNREADABLE = "what is on it is not a witness, or not all of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_u
             challenged = what.holder
             _note_challenge(out, what.holder, challenge_us)
             yield Wait(challenge_us)
-            if (yield from preempt(path, lun, mine, challenged)) is Status.RESERVATION_CONFLICT:
-                return Held.NO
+            yield from preempt(path, lun, mine, challenged)  # refused: it defended, or gave it back; look which
         elif challenged != what.holder:
             yield from unregister(lambda: registered, lun)
             return Held.NO  # another challenger was first

@@ -93,7 +93,8 @@ def _take(out: Outbox, path: PathName, group: str, lun: LunId, mine: int, what: 
         _preempted(out, group, lun, what.holder)
     for other in sorted(set(what.keys)):
         if other not in (mine, what.holder):
-            if (yield from preempt(path, lun, mine, other)) is Status.UNKNOWN:
+            status = yield from preempt(path, lun, mine, other)
+            if status is not Status.GOOD:
                 return False
             _preempted(out, group, lun, other)
     return True

@@ -28,12 +28,14 @@ class Leaving:
         "_groups",
         "_me",
         "_out",
+        "_patience_us",
         "_properties",
         "_quorum",
         "_replica",
         "_replication",
         "_restart",
         "_state",
+        "_until",
         "ended",
         "ticket",
     )
@@ -48,8 +50,10 @@ class Leaving:
         groups: Groups,
         quorum: Quorum,
         properties: Properties,
+        patience_us: int,
         out: Outbox,
     ) -> None:
+        self._patience_us = patience_us
         self._me = me
         self._state = state
         self._replication = replication
@@ -60,6 +64,7 @@ class Leaving:
         self._properties = properties
         self._out = out
         self._restart: str | None = None
+        self._until = Instant(0)
         self.ticket: int | None = None  # of the operator who stops this node
         self.ended = False
 
@@ -80,10 +85,21 @@ class Leaving:
             return f"without node {node} only {len(left)} votes are left of {configuration.quorum} needed (status 5925)"
         return None
 
-    def begin(self, ticket: int) -> None:
+    def begin(self, now: Instant, ticket: int) -> None:
         """The leader has agreed: from now on our heartbeats say that we leave."""
         self.ticket = ticket
+        self._until = Instant(now + self._patience_us)
         self._out.fact(FactKind.NODE_LEAVING, "an operator stops it; its groups move first", node=self._me)
+
+    def give_up(self, now: Instant) -> bool:
+        """Nobody could take over in time: stay, and say so. True when that is so now."""
+        if self.ticket is None or now < self._until:
+            return False
+        text = "nobody could take its groups or its vote in time; it stays in the cluster"
+        self._out.add(Reply(self.ticket, False, "timeout", text))
+        self._out.fact(FactKind.REQUEST_DONE, text, node=self._me)
+        self.ticket = None
+        return True
 
     def hand_over(self) -> None:
         """A leader that leaves asks the most up-to-date voter to stand."""

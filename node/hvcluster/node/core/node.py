@@ -122,6 +122,8 @@ class NodeCore(Parts):
             self._follower_beat(now, peer, old, beat)
 
     def _leader_beat(self, now: Instant, beat: msg.Heartbeat) -> None:
+        if self.state.leads:
+            return  # a peer that breaks the rules: there is one leader in a term, and we won it
         self.state.follow(beat.node, now)
         if beat.quorum:
             self.quorum.heard_leader(now)
@@ -231,6 +233,11 @@ class NodeCore(Parts):
                     self.replication.send(now, peer.id, peer.store)
             if self.leaving.asked:
                 self.leaving.hand_over()
+            if self.replication.stalled(now, self.timing.detection):
+                state.resign(f"entries after {state.commit} were not taken over, although heartbeats arrive")
+                self.out.timer(ELECTION_TIMER, now + self.timing.detection)
+        if self.leaving.give_up(now):
+            self.planner.leaving = False
         self._resend_reports()
         self.groups.check_pending(now)
 
@@ -308,7 +315,7 @@ class NodeCore(Parts):
 
     def _leave(self, now: Instant, ticket: int) -> None:
         """The leader agrees that we are stopped politely."""
-        self.leaving.begin(ticket)
+        self.leaving.begin(now, ticket)
         self.planner.leaving = True
         self._dirty = True
         self._publish(now)

@@ -66,8 +66,11 @@ class Parts:
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
             properties.time_scale, properties.concurrent_starts, out,
         )  # fmt: skip
-        self.leaving = Leaving(node, state, replication, replica, beats, self.groups, quorum, properties, out)
-        self.requests = Requests(node, state, replica.get, REQUEST_PATIENCE_DELAYS * timing.delay, out)
+        patience_us = REQUEST_PATIENCE_DELAYS * timing.delay
+        self.leaving = Leaving(
+            node, state, replication, replica, beats, self.groups, quorum, properties, patience_us, out
+        )  # fmt: skip
+        self.requests = Requests(node, state, replica.get, patience_us, out)
         self.requests.able = self.planner.able
         self.requests.may_leave = self.leaving.refusal
         self.requests.leave = hooks.leave

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Properties, Timing
 from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, Instant, NodeId, StoreId
-from hvcluster.model.votes import Electorate, Voter, next_step
+from hvcluster.model.votes import Configuration, Electorate, Voter, next_step
 
 from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, ReportGroup
 from .database import Database, Group, Member
@@ -33,6 +33,7 @@ class Planner:
     """The leader's plans. Volatile: a new leader starts with none."""
 
     __slots__ = (
+        "_asked",
         "_beats",
         "_database",
         "_failures",
@@ -80,6 +81,7 @@ class Planner:
         self.storage: tuple[bool, Instant] = (False, NEVER)  # of this node: whether a path is up, and since when
         self.leaving = False
         self._leading_since = NEVER
+        self._asked: tuple[Configuration, Instant] | None = None  # votes being confirmed, and since when
         self._formed = False
         self._failures: dict[str, list[Instant]] = {}
         self._retry_at: dict[str, Instant] = {}
@@ -88,6 +90,7 @@ class Planner:
     def start(self, now: Instant) -> None:
         """We lead a new term."""
         self._leading_since = now
+        self._asked = None
         self._formed = False
         self._failures = {}
         self._retry_at = {}
@@ -197,6 +200,7 @@ class Planner:
             self._me,
             entitled,
             ready,
+            self.leaving,
             self.witness is not None,
             self.witness is not None and self.witness.usable(now),
             self.witness is not None and self.witness.ready(now),
@@ -206,7 +210,28 @@ class Planner:
             NodeId(properties.lower_quorum_priority_node_id),
         )
         step = next_step(self._state.log.configuration, electorate)
-        return [Configure(step.configuration, step.reason)] if step is not None else []
+        if step is None or not self._confirmed(now, step.configuration):
+            return []
+        return [Configure(step.configuration, step.reason)]
+
+    def _confirmed(self, now: Instant, configuration: Configuration) -> bool:
+        """Whether a quorum of new votes has answered since they were first thought of; asks them, if not.
+
+        A change takes effect when it is appended. Were its quorum to rest on a node that has just died unnoticed, the
+        change could not be committed, and no other one begun.
+        """
+        if self._asked is None or self._asked[0] != configuration:
+            self._asked = (configuration, now)
+        since = self._asked[1]
+        votes = 0
+        for voter in configuration.voters:
+            if self._replication.answers_since(voter.node, voter.store, since):
+                votes += 1
+            elif self._beats.reachable(voter.node):
+                self._replication.send(now, voter.node, voter.store)
+        if configuration.witness and self.witness is not None:
+            votes += self.witness.usable(now)
+        return votes >= configuration.quorum
 
     def _is_ready(self, now: Instant, voter: Voter) -> bool:
         """Its log has caught up, and it was heard a moment ago: a vote given to a dead node may be the one missing."""

@@ -161,7 +161,7 @@ class Witness:
             return result, NEVER, None
         asked = self._out.now
         content = yield from arbitration.read(self._paths, self._lun)
-        return (Held.YES if content is not None else Held.NO_PATH), asked, content
+        return (Held.YES if content is not None else Held.UNREADABLE), asked, content
 
     def _prove(self, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:
         result, asked = yield from arbitration.defend(self._out, self._paths, self._lun, key)

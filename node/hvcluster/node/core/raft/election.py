@@ -220,14 +220,14 @@ class Election:
             return
         if not configuration.witness or len(self._granted) + 1 < configuration.quorum or self.witness is None:
             return
-        within_reach = {node for node in self._around.known() if self._around.reachable(node)}
+        within_reach = {v.node for v in configuration.voters if self._around.reachable(v.node)}
         if within_reach <= self._answered and not self.witness.arbitrating:
             self.witness.arbitrate(now)
 
     def witness_answered(self, now: Instant, held: bool) -> None:
         """Arbitration ended. Held: the witness's newer database, if it had one, is already ours."""
         state = self.state
-        if state.role is Role.PRE_CANDIDATE and held:
+        if held and state.leader == NOBODY and not state.leads:
             self._stand(now, transfer=False)
         elif not state.leads:
             state.role = Role.FOLLOWER

@@ -24,7 +24,7 @@ MAX_ENTRIES = 512  # one message stays well under the wire's 4 MiB even with lon
 class Progress:
     """What a leader knows of one follower's log."""
 
-    __slots__ = ("commit_sent", "in_flight_since", "match", "next", "probe", "store")
+    __slots__ = ("answered_at", "commit_sent", "in_flight_since", "match", "next", "probe", "store")
 
     def __init__(self, store: StoreId, next_index: int) -> None:
         self.store = store
@@ -32,13 +32,14 @@ class Progress:
         self.match = 0
         self.probe = 0
         self.commit_sent = 0
+        self.answered_at = Instant(0)  # when the exchange that was answered last began
         self.in_flight_since: Instant | None = None
 
 
 class Replication:
     """One node's side of replication, leading or following."""
 
-    __slots__ = ("_delay", "_out", "_probe", "install_database", "progress", "state", "witness_match")
+    __slots__ = ("_delay", "_out", "_probe", "_stuck", "install_database", "progress", "state", "witness_match")
 
     def __init__(self, state: RaftState, timing: Timing, out: Outbox, install: Callable[[bytes], bool]) -> None:
         self.state = state
@@ -48,6 +49,7 @@ class Replication:
         self.progress: dict[NodeId, Progress] = {}
         self.witness_match = 0  # how much of our log the witness holds, while we hold the witness
         self._probe = 0
+        self._stuck = (-1, Instant(0))  # the commit index, and since when it stands there with entries after it
 
     # leading
 
@@ -55,6 +57,7 @@ class Replication:
         """We lead a new term: know nothing of the followers' logs."""
         self.progress = {}
         self.witness_match = 0
+        self._stuck = (-1, Instant(0))
 
     def propose(self, commands: Sequence[Command]) -> int:
         """Append commands in our term; returns the index of the last. Only a leader may."""
@@ -70,6 +73,13 @@ class Replication:
         if progress is None or progress.store != store:
             progress = self.progress[node] = Progress(store, self.state.log.last_index + 1)
         return progress
+
+    def answers_since(self, node: NodeId, store: StoreId, since: Instant) -> bool:
+        """Whether this saved state of a node answered something that was sent at `since` or later."""
+        if node == self.state.me:
+            return True
+        progress = self.progress.get(node)
+        return progress is not None and progress.store == store and progress.answered_at >= since
 
     def match(self, node: NodeId, store: StoreId) -> int:
         """Up to where this saved state of a node is known to hold our log."""
@@ -112,7 +122,8 @@ class Replication:
         progress = self.progress.get(sender)
         if not self.state.leads or reply.term != self.state.term or progress is None or progress.store != store:
             return False
-        if reply.probe == progress.probe:
+        if reply.probe == progress.probe and progress.in_flight_since is not None:
+            progress.answered_at = progress.in_flight_since
             progress.in_flight_since = None
         if reply.success:
             progress.match = max(progress.match, min(reply.match, self.state.log.last_index))
@@ -128,6 +139,13 @@ class Replication:
         state = self.state
         if progress.next <= state.log.last_index or progress.commit_sent < state.commit or progress.match == 0:
             self.send(now, node, store)
+
+    def stalled(self, now: Instant, limit_us: int) -> bool:
+        """Whether entries wait for their commit for so long that somebody whose calls get through should lead."""
+        state = self.state
+        if state.commit == state.log.last_index or state.commit != self._stuck[0]:
+            self._stuck = (state.commit, now)
+        return now - self._stuck[1] >= limit_us
 
     def advance(self) -> bool:
         """Commit what a quorum of the newest configuration holds. True when the commit index moved."""
@@ -150,6 +168,8 @@ class Replication:
         state, log = self.state, self.state.log
         if message.term < state.term:
             self._out.send(sender, AppendReply(state.term, False, log.last_index, message.probe))
+            return
+        if not self._plausible(message):
             return
         state.see_term(message.term, f"entries of node {sender}")
         state.follow(sender, now)
@@ -178,6 +198,19 @@ class Replication:
         self.commit_to(message.commit)
         self._out.send(sender, AppendReply(state.term, True, match, message.probe))
 
+    def _plausible(self, message: AppendEntries) -> bool:
+        """Whether a peer that keeps to the rules can have said that; what breaks them is ignored."""
+        state = self.state
+        if state.leads and message.term == state.term:
+            return False  # there is one leader in a term, and we won it
+        for at, entry in enumerate(message.entries, message.prev_index + 1):
+            if entry.index != at or entry.term > message.term:
+                return False
+            known = state.log.term_at(at) if at <= state.commit else None
+            if known is not None and known != entry.term:
+                return False  # a committed entry never changes
+        return True
+
     def _conflict_hint(self, previous: int) -> int:
         log = self.state.log
         if previous > log.last_index:
@@ -200,6 +233,8 @@ class Replication:
         state, log = self.state, self.state.log
         if message.term < state.term:
             self._out.send(sender, AppendReply(state.term, False, log.last_index, message.probe))
+            return
+        if state.leads and message.term == state.term:
             return
         state.see_term(message.term, f"snapshot of node {sender}")
         state.follow(sender, now)
