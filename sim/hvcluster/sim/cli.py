@@ -1,6 +1,7 @@
 """`hvc sim`: seeds, single histories and scenario files, from the command line.
 
-Law: reads arguments, prints verdicts. Exit status 0: every invariant held; 1: one was broken; 2: usage.
+Law: reads arguments, prints verdicts. Exit status 0: every invariant held; 1: one was broken; 2: usage. A scenario file
+that cannot be read raises what `open` and `model.scenario.parse` raise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES
-from hvcluster.model.scenario import ScenarioError, parse
+from hvcluster.model.scenario import Scenario, parse
 from hvcluster.model.vocabulary import US_PER_S
 
 from .campaign import Plan, Verdict, run_seed
@@ -64,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not (1 <= asked.nodes <= 64 and 0 <= asked.vms <= 200 and 1 <= asked.paths <= 4 and asked.seeds >= 1):
         parser.error("nodes are 1 to 64, vms 0 to 200, paths 1 to 4, seeds at least 1")
     if asked.scenario:
-        return max(_scenario(path, asked.seed, asked.facts) for path in asked.scenario)
+        scenarios = [parse(str(path), path.read_bytes()) for path in asked.scenario]
+        return max(_scenario(scenario, asked.seed, asked.facts) for scenario in scenarios)
     plan = replace(
         Plan(),
         nodes=asked.nodes,
@@ -130,12 +132,7 @@ def _print_facts(facts: list[Fact] | tuple[Fact, ...]) -> None:
         print(f"{fact.at / US_PER_S:10.3f}  node {fact.node}  {fact.line()}")
 
 
-def _scenario(path: Path, seed: int, facts: bool) -> int:
-    try:
-        scenario = parse(path.stem, path.read_text(encoding="utf-8"))
-    except (ScenarioError, OSError, UnicodeDecodeError) as error:
-        print(f"hvc sim: {error}", file=sys.stderr)
-        return 2
+def _scenario(scenario: Scenario, seed: int, facts: bool) -> int:
     outcome = run(scenario, seed)
     if facts:
         _print_facts(outcome.facts)

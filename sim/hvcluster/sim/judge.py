@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.scsi import Status
 from hvcluster.model.vocabulary import BLOCK_BYTES, US_PER_S, GroupState, LunId, NodeId, ReservationKey
-from hvcluster.node.core.commands import AssignGroup
-from hvcluster.node.core.effects import Save
+from hvcluster.model.votes import Configuration
+from hvcluster.node.core.commands import AssignGroup, Configure
+from hvcluster.node.core.effects import Save, Send, StartVm
 from hvcluster.node.core.journal import JOURNAL_LBA, Tail, decode, follow_problem, genesis, tail_after
-from hvcluster.node.core.messages import Entry
+from hvcluster.node.core.messages import Entry, VoteReply
 from hvcluster.node.core.node import NodeCore
+from hvcluster.node.core.saved import SavedState
 from hvcluster.san.core.effects import JournalEntry
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 
 class Broken(AssertionError):
     """An invariant does not hold."""
+
+
+def _holds(saved: SavedState, index: int, term: int | None) -> bool:
+    """Whether a disk has the entry of that term at that index, or a snapshot that covers it."""
+    if saved.snapshot is None or index <= saved.snapshot.index:
+        return saved.snapshot is not None
+    at = index - saved.snapshot.index - 1
+    return at < len(saved.entries) and saved.entries[at].term == term
 
 
 class _Disk:
@@ -51,6 +61,9 @@ class Judge:
         self._votes: dict[tuple[int, int], NodeId] = {}
         self._committed: list[Entry] = []
         self._first = 2  # the cluster is created with index 1
+        self._configuration: Configuration | None = None
+        self._in_force: dict[tuple[NodeId, int], Configuration] = {}
+        self._lives: dict[tuple[str, int], tuple[NodeId, int]] = {}
         self._applied: dict[tuple[NodeId, int], int] = {}
         self.counts: dict[str, int] = {}
         self.refused: set[str] = set()
@@ -119,6 +132,12 @@ class Judge:
             raise self.broken(f"record {sequence} of {group} was acknowledged but is not on the LUN")
         disk.acknowledged = max(disk.acknowledged, sequence)
 
+    def vm_started(self, machine: Machine, start: StartVm) -> None:
+        """A VM boots: a generation has one life, on one node."""
+        where = (machine.node, machine.life)
+        if self._lives.setdefault((start.group, start.generation), where) != where:
+            raise self.broken(f"generation {start.generation} of {start.group} boots on node {machine.node} again")
+
     # Raft
 
     def saved(self, machine: Machine, save: Save) -> None:
@@ -130,6 +149,18 @@ class Judge:
         if self._votes.setdefault(key, choice) != choice:
             raise self.broken(f"node {machine.node} voted for {self._votes[key]} and for {choice} in term {term}")
 
+    def said(self, machine: Machine, send: Send) -> None:
+        """A node says something: a vote it grants must be on its disk by then."""
+        message = send.message
+        if not isinstance(message, VoteReply) or not message.granted:
+            return
+        saved = machine.saved
+        if (saved.term, saved.voted_for) != (message.term, send.to):
+            raise self.broken(
+                f"node {machine.node} gave node {send.to} its vote of term {message.term}, "
+                f"but its disk says {saved.voted_for} in term {saved.term}"
+            )
+
     def started(self, machine: Machine) -> None:
         """A new life of a node's service: it applies its database from the snapshot on."""
         self._applied[machine.node, machine.life] = machine.core.replica.applied
@@ -137,13 +168,36 @@ class Judge:
     def after(self, machine: Machine, core: NodeCore) -> None:
         """A node has handled an event: what it applied must be what everybody applies."""
         key = (machine.node, machine.life)
+        before = self._in_force.get(key)
+        self._in_force[key] = core.state.log.configuration
         done = self._applied.get(key, -1)
         if core.replica.applied == done or machine.core is not core:
             return
+        if core.state.leads:
+            self._committed_by(core, before or core.state.log.configuration, done)
         log = core.state.log
         for index in range(max(done, log.snapshot_index) + 1, core.replica.applied + 1):
             self._applied_entry(machine.node, log.entry(index))
         self._applied[key] = core.replica.applied
+
+    def _committed_by(self, core: NodeCore, before: Configuration, done: int) -> None:
+        """A leader committed: a quorum must have the entry on disk.
+
+        By the votes in force when the event came, or by those that the event itself brought in.
+        """
+        log = core.state.log
+        index = core.state.commit
+        term = log.term_at(index)
+        after = (log.entry(at).command for at in range(max(done, log.snapshot_index) + 1, log.last_index + 1))
+        possible = [before, *(command.configuration for command in after if isinstance(command, Configure))]
+        for configuration in possible:
+            copies = int(configuration.witness)  # what the witness holds is judged when it is read
+            for voter in configuration.voters:
+                saved = self._world.machines[voter.node].saved
+                copies += saved.store != voter.store or _holds(saved, index, term)  # a disk lost since then did hold it
+            if copies >= configuration.quorum:
+                return
+        raise self.broken(f"node {core.me} committed {term}:{index}, which no quorum of {before} has on disk")
 
     def _applied_entry(self, node: NodeId, entry: Entry) -> None:
         at = entry.index - self._first
@@ -157,6 +211,16 @@ class Judge:
         self._committed.append(entry)
         if isinstance(entry.command, AssignGroup):
             self._assigned(entry.command)
+        elif isinstance(entry.command, Configure):
+            self._configured(entry.command.configuration)
+
+    def _configured(self, configuration: Configuration) -> None:
+        old = self._configuration
+        if old is not None:
+            changed = set(old.voters) ^ set(configuration.voters)
+            if len(changed) + (old.witness != configuration.witness) != 1:
+                raise self.broken(f"more than one voter changed at once: {old} to {configuration}")
+        self._configuration = configuration
 
     def _assigned(self, command: AssignGroup) -> None:
         if not command.cause or not command.rule or command.owner not in command.candidates:

@@ -194,6 +194,7 @@ class Machine:
             world.network.publish(self.node, effect.heartbeat)
         elif isinstance(effect, ef.Send):
             state = core.state
+            world.judge.said(self, effect)
             world.network.send(self.node, state.store, core.incarnation, effect.to, effect.message)
         elif isinstance(effect, ef.Save):
             self.saved = saved_after(self.saved, effect)
@@ -264,6 +265,7 @@ class Machine:
     # VMs
 
     def _start_vm(self, effect: ef.StartVm) -> None:
+        self._world.judge.vm_started(self, effect)
         paths = tuple(path for path, link in self.links.items() if link.session is not None)
         guest = Guest(
             effect.group, effect.lun, effect.generation, self.node, effect.boot_delay_us, self.timing.guest_disk, paths,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact
-from hvcluster.model.faults import Direction, Fault, FaultWord
+from hvcluster.model.faults import OTHER_SIDE, Direction, Fault, FaultWord
 from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenario, unmet
 from hvcluster.model.vocabulary import NOBODY, US_PER_S, NodeState
 from hvcluster.node.core import events as ev
@@ -80,8 +80,8 @@ class Stage:
 
     def _await(self, number: int, expect: Expectation) -> None:
         until = self.world.now + self._us(expect.within_s)
-        if "the other side" in expect.off:
-            named = tuple(name for name in expect.off if name != "the other side")
+        if OTHER_SIDE in expect.off:
+            named = tuple(name for name in expect.off if name != OTHER_SIDE)
             expect = replace(expect, off=named + self._side)
         why = unmet(expect, self._look(), self._remembered)
         while self.world.now < until and (why == "") == expect.hold:
