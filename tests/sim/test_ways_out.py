@@ -1,0 +1,96 @@
+"""Situations a cluster must find a way out of by itself, each built by hand in the simulator."""
+
+from __future__ import annotations
+
+from hvcluster.model.vocabulary import US_PER_S
+from hvcluster.node.core import events as ev
+from hvcluster.sim.campaign import Plan
+from hvcluster.sim.machines import Machine
+from hvcluster.sim.world import World
+
+TICKET = 7
+
+
+def running(plan: Plan) -> World:
+    """A healthy lab."""
+    world = World(plan.definition(), seed=1)
+    world.start()
+    world.run_for(60 * US_PER_S)
+    assert world.judge.problems() == []
+    return world
+
+
+def leader(world: World) -> Machine:
+    """The node that leads."""
+    return max((m for m in world.machines.values() if m.alive and m.core.state.leads), key=lambda m: m.core.state.term)
+
+
+def test_the_only_voter_hands_its_vote_over_and_leaves() -> None:
+    """Graceful stop of the only voter: the vote moves to the other node first, so the cluster survives."""
+    world = running(Plan(nodes=2, vms=2, witness=False))
+    first = leader(world)
+    assert len(first.core.state.log.configuration.voters) == 1, "the tie is broken: one node votes"
+    first.deliver(ev.Requested(TICKET, ev.StopNode(first.node)))
+    world.run_for(60 * US_PER_S)
+    assert first.exited
+    assert first.replies[TICKET].ok
+    assert [m for m in world.machines.values() if m.alive] == [leader(world)]
+    assert world.judge.problems() == []
+
+
+def test_a_polite_stop_right_after_an_unnoticed_death_costs_no_quorum() -> None:
+    """New votes are confirmed before they count: a vote must not come to rest on a node that has just died."""
+    world = running(Plan(nodes=5, vms=5, witness=False))
+    first = leader(world)
+    others = [m for m in world.machines.values() if m is not first]
+    others[3].kill()
+    world.run_for(60 * US_PER_S)
+    voters = [v.node for v in first.core.state.log.configuration.voters if v.node != first.node]
+    world.machines[voters[0]].kill()
+    world.run_for(1 * US_PER_S)
+    leaving = world.machines[voters[1]]
+    leaving.deliver(ev.Requested(TICKET, ev.StopNode(leaving.node)))
+    world.run_for(120 * US_PER_S)
+    assert world.judge.problems() == []
+    assert world.judge.counts.get("QUORUM_LOST", 0) == 0
+    assert leaving.replies[TICKET].ok
+
+
+def test_a_leader_whose_calls_do_not_get_through_makes_way() -> None:
+    """A leader that is heard on the buses but cannot replicate must not keep the others from going on."""
+    world = running(Plan(nodes=5, vms=5, witness=False))
+    deaf = leader(world)
+    others = tuple(node for node in world.machines if node != deaf.node)
+    world.network.cut_peers(deaf.node, others, "both")
+    world.run_for(20 * US_PER_S)
+    world.machines[others[0]].kill()
+    world.run_for(180 * US_PER_S)
+    assert leader(world) is not deaf
+    groups = leader(world).core.replica.database.groups.values()
+    assert all(group.owner != others[0] for group in groups), "the dead node's VM runs elsewhere"
+    assert not deaf.core.state.leads
+
+
+def test_regroup_delay_puts_the_products_delay_back() -> None:
+    """`regroup_delay_ms`: a failover begins that much later."""
+    from dataclasses import replace
+
+    taken: list[float] = []
+    for delay_ms in (0, 4_300):
+        definition = Plan(nodes=3, vms=3).definition()
+        definition = replace(definition, properties=replace(definition.properties, regroup_delay_ms=delay_ms))
+        world = World(definition, seed=1)
+        world.start()
+        world.run_for(60 * US_PER_S)
+        victim = next(m for m in world.machines.values() if m.guests and not m.core.state.leads)
+        began = world.now
+        victim.kill()
+        world.run_for(1)
+        while world.judge.problems():
+            world.run_for(US_PER_S // 10)
+        while any(g.owner == victim.node for g in leader(world).core.replica.database.groups.values()):
+            world.run_for(US_PER_S // 10)
+        while world.judge.problems():
+            world.run_for(US_PER_S // 10)
+        taken.append((world.now - began) / US_PER_S)
+    assert 3.8 < taken[1] - taken[0] < 4.8
