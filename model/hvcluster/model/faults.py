@@ -7,7 +7,8 @@ Law: shapes only. `target` names a node ("HyperV-1"), or one by what it does: "o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
+from typing import Final
 
 
 class FaultWord(Enum):
@@ -34,6 +35,43 @@ class FaultWord(Enum):
     ORCHESTRATOR_KILL = "SIGKILL of whatever started the lab"
 
 
+class Target(Enum):
+    """What the target of a fault may be."""
+
+    NODE = auto()
+    """A node by its name or by what it does at that moment."""
+    NAMED_NODE = auto()
+    """A node by its name alone: one that is dead or frozen does nothing."""
+    VM = auto()
+    BUS = auto()
+
+
+TARGETS: Final[dict[FaultWord, Target]] = {
+    FaultWord.KILL: Target.NODE,
+    FaultWord.START: Target.NAMED_NODE,
+    FaultWord.FREEZE: Target.NODE,
+    FaultWord.THAW: Target.NAMED_NODE,
+    FaultWord.STOP: Target.NODE,
+    FaultWord.WIPE: Target.NAMED_NODE,
+    FaultWord.MOVE: Target.VM,
+    FaultWord.CUT_BUSES: Target.NODE,
+    FaultWord.CUT_PEERS: Target.NODE,
+    FaultWord.CUT_ARRAY: Target.NODE,
+    FaultWord.BUS_KILL: Target.BUS,
+    FaultWord.BUS_START: Target.BUS,
+}
+"""Faults that strike somebody; the others concern the whole lab."""
+
+LEADER: Final = "leader"
+A_FOLLOWER: Final = "a follower"
+HOLDER: Final = "holder of the witness"
+OWNER_OF: Final = "owner of "
+"""Then the name of a VM."""
+BY_DEED: Final = (LEADER, A_FOLLOWER, HOLDER)
+OTHER_SIDE: Final = "the other side"
+"""In an expectation: the nodes that the last partition did not name."""
+
+
 class Direction(Enum):
     """Which way a cut works, seen from the node that is cut."""
 
@@ -44,7 +82,7 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault to make. `target`: a node, a bus or a group by name, "" where the word needs none."""
+    """One fault to make. `target`: what TARGETS says, "" where the word has none."""
 
     word: FaultWord
     target: str = ""

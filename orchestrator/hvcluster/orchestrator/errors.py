@@ -24,7 +24,7 @@ class Exit(IntEnum):
     TIMEOUT = 5
     """It was not done in time; it may still be going on."""
     LAB_INVALID = 6
-    """The lab file has problems; nothing was started."""
+    """The lab file, or the scenario file, has problems; nothing was started."""
     PORT_BUSY = 7
     """A port the lab needs is held by another process; nothing stays started."""
     UNREACHABLE = 8

@@ -1,40 +1,39 @@
 """A scenario file on real processes: the same story the simulator runs, with real signals and real time.
 
 Law: performs steps and looks; what was expected is judged by `hvcluster.model.scenario`, which never acts. A lab of its
-own, tied to this process, for every scenario.
+own for every scenario, tied to this process; one whose orchestrator is to be killed is started by another process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from hvcluster.model.definition import ClusterDefinition, initiator_name
-from hvcluster.model.faults import Direction, Fault, FaultWord
+from hvcluster.model.definition import initiator_name
+from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OTHER_SIDE, OWNER_OF, Direction, Fault, FaultWord
 from hvcluster.model.invariants import Recorded, one_leader_a_term, one_owner_a_generation, one_writer
 from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenario, Step, unmet
-from hvcluster.model.vocabulary import LunId
 
-from . import launcher
+from . import detached, launcher
 from .array_journal import conflicts, executed, is_write
+from .detached import Detached
 from .driver import Cut, Driver, Way, Wire
 from .errors import Exit, Failure
-from .lab import LAB_TIME_SCALE, Lab, LabLun, LabNode, LabVm
 from .launcher import Wish
+from .local import Local
 from .observer import Observer
 from .picture import Picture
 from .probe import Probe
+from .scenario_lab import lab_of
 from .state import LabDir, Life
 
-LUN_BYTES: Final = 16 << 20
 HEALTHY_S: Final = 60.0
 LOOK_S: Final = 0.05
 LOOKS: Final = 3
-OTHER_SIDE: Final = "the other side"
-"""In an expectation: the nodes that the last partition did not name."""
 OVERHEAD_S: Final = 2.0
 """Real processes take time that virtual ones do not: starting Python on a busy machine, for one."""
 
@@ -51,36 +50,30 @@ class Outcome:
     seconds: float
 
 
-def lab_of(definition: ClusterDefinition) -> Lab:
-    """The lab of a scenario, ten times faster than Windows."""
-    witness = () if definition.witness_lun is None else (definition.witness_lun,)
-    luns = sorted({*witness, *(group.lun for group in definition.groups)})
-    return Lab(
-        name=definition.name,
-        nodes=tuple(LabNode(n.id, n.name, n.weight) for n in definition.nodes),
-        luns=tuple(LabLun(LunId(lun), LUN_BYTES) for lun in luns),
-        vms=tuple(LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms) for g in definition.groups),
-        witness_lun=definition.witness_lun,
-        properties=replace(definition.properties, time_scale=LAB_TIME_SCALE),
-        san_ports=(0,) * len(definition.paths),
-    )
-
-
 async def run(scenario: Scenario, home: Path, progress: Progress = launcher.silent) -> Outcome:
     """Run one scenario in a lab of its own. Raises Failure only where the lab itself could not be had."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     directory = LabDir(home / f"scenario-{scenario.name}-{id(scenario):x}")
-    async with (
-        launcher.tied(lab_of(scenario.definition), directory, Wish(tied=True)) as driver,
-        Observer(driver) as observer,
-    ):
+    async with _lab(scenario, directory) as (driver, orchestrator), Observer(driver) as observer:
         await observer.until_healthy(HEALTHY_S)
         async with Probe((await driver.addresses()).vms) as probe:
-            broken = await Runner(driver, observer, progress).steps(scenario)
+            broken = await Runner(driver, observer, progress, orchestrator).steps(scenario)
             await probe.pause()
             broken = broken or await _verify(probe, driver) or await _judge(observer)
     return Outcome(scenario.name, broken, loop.time() - began)
+
+
+@contextlib.asynccontextmanager
+async def _lab(scenario: Scenario, directory: LabDir) -> AsyncIterator[tuple[Local, Detached | None]]:
+    """The lab of a scenario, and the process that started it where that one is to be killed."""
+    words = [step.fault.word for step in scenario.steps if step.fault is not None]
+    if FaultWord.ORCHESTRATOR_KILL in words:
+        async with detached.started(scenario.definition, directory) as (driver, orchestrator):
+            yield driver, orchestrator
+    else:
+        async with launcher.tied(lab_of(scenario.definition), directory, Wish(tied=True)) as driver:
+            yield driver, None
 
 
 async def _verify(probe: Probe, driver: Driver) -> str:
@@ -109,10 +102,17 @@ async def _judge(observer: Observer) -> str:
 class Runner:
     """Performs the steps of one scenario on one lab."""
 
-    def __init__(self, driver: Driver, observer: Observer, progress: Progress = launcher.silent) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        observer: Observer,
+        progress: Progress = launcher.silent,
+        orchestrator: Detached | None = None,
+    ) -> None:
         self._driver = driver
         self._observer = observer
         self._progress = progress
+        self._orchestrator = orchestrator
         self._scale = driver.definition.properties.time_scale
         self._other_side: tuple[str, ...] = ()
 
@@ -130,7 +130,7 @@ class Runner:
             remembered = await self._see()
         if step.fault is not None:
             self._progress(f"{step.fault.word.name.lower()} {step.fault.target}".rstrip())
-            await self._fault(step.fault)
+            await self.fault(step.fault)
         if step.wait_s:
             await asyncio.sleep(step.wait_s * self._scale)
         broken = "" if step.expect is None else await self._expect(step.expect, remembered)
@@ -183,24 +183,19 @@ class Runner:
         rows = conflicts(row for row in await self._observer.journal() if is_write(row))
         return frozenset(names[row.nexus.initiator] for row in rows if row.nexus.initiator in names)
 
-    async def _named(self, target: str) -> str:
-        """A node by its name or by what it does."""
-        picture = await self._observer.look()
-        best = picture.best
-        if target == "leader" and best is not None:
-            return picture.node_name(best.leader)
-        if target == "a follower" and best is not None:
-            alive = [number for number in sorted(picture.answers) if number != best.leader]
-            return picture.node_name(alive[0]) if alive else ""
-        if target == "holder of the witness":
-            held = [n for n, a in sorted(picture.answers.items()) if a.quorum_row.witness_held_here]
-            return picture.node_name(held[0]) if held else ""
-        group = picture.group(target.removeprefix("owner of "))
-        if target.startswith("owner of ") and group is not None:
-            return picture.node_name(group.owner)
-        return target
+    async def _named(self, target: str, taken: Sequence[str] = ()) -> str:
+        """A node by its name or by what it does; another running one if that is taken. Raises Failure."""
+        picture = await self._look()
+        found = _by_deed(picture, target)
+        if found in taken:
+            running = sorted((m.node, m.name) for m in picture.members if m.node and m.life is Life.RUNNING)
+            found = next((name for _, name in running if name not in taken), "")
+        if not found:
+            raise Failure(Exit.NOT_FOUND, f"there is no {target!r} now", "wait for it in a step before")
+        return found
 
-    async def _fault(self, fault: Fault) -> None:
+    async def fault(self, fault: Fault) -> None:
+        """Make one fault. Raises Failure where there is nobody to strike."""
         from . import saboteur
 
         driver, way = self._driver, _WAYS[fault.direction]
@@ -209,17 +204,16 @@ class Runner:
             case FaultWord.KILL:
                 await saboteur.kill(driver, await self._named(fault.target))
             case FaultWord.START:
-                name = fault.target or await self._dead()
-                if name not in await self._running():  # a story that killed "the leader" may start the wrong one
-                    await saboteur.start(driver, name)
+                if fault.target not in await self._running():  # a story that killed "leader" may name another one
+                    await saboteur.start(driver, fault.target)
             case FaultWord.FREEZE:
                 await saboteur.freeze(driver, await self._named(fault.target))
             case FaultWord.THAW:
-                await saboteur.thaw(driver, fault.target or await self._frozen())
+                await saboteur.thaw(driver, fault.target)
             case FaultWord.STOP:
                 await saboteur.stop(driver, self._observer, await self._named(fault.target))
             case FaultWord.WIPE:
-                await saboteur.wipe(driver, fault.target or await self._dead())
+                await saboteur.wipe(driver, fault.target)
             case FaultWord.MOVE:
                 from hvcluster.v1 import node_pb2
 
@@ -232,7 +226,7 @@ class Runner:
             case FaultWord.CUT_ARRAY:
                 await saboteur.cut(driver, await self._named(fault.target), (Cut(Wire.ARRAY, way=way),))
             case FaultWord.PARTITION:
-                await self._partition([await self._named(name) for name in fault.side])
+                await self._partition(fault.side)
             case FaultWord.HEAL:
                 await asyncio.gather(*(saboteur.heal(driver, name, ()) for name in await self._running()))
             case FaultWord.BUS_KILL:
@@ -249,21 +243,19 @@ class Runner:
                 dead = sorted(set(nodes) - set(await self._running()))
                 await asyncio.gather(*(saboteur.start(driver, name) for name in dead))
             case FaultWord.ORCHESTRATOR_KILL:
-                pass  # it takes no part: tests/docker kills one for real, and tied labs end with theirs on purpose
-
-    async def _dead(self) -> str:
-        return next((m.name for m in await self._driver.members() if m.node and m.life is Life.DEAD), "")
-
-    async def _frozen(self) -> str:
-        return next((m.name for m in await self._driver.members() if m.node and m.life is Life.FROZEN), "")
+                assert self._orchestrator is not None, "a lab of such a scenario has an orchestrator of its own"
+                await self._orchestrator.kill()
 
     async def _running(self) -> list[str]:
         return [m.name for m in await self._driver.members() if m.node and m.life is Life.RUNNING]
 
-    async def _partition(self, side: list[str]) -> None:
+    async def _partition(self, targets: Sequence[str]) -> None:
         """Two sides on every wire but the array. A bus cannot be split by peers, so both sides lose it where needed."""
         from . import saboteur
 
+        side: list[str] = []
+        for target in targets:
+            side.append(await self._named(target, side))
         nodes = self._driver.definition.nodes
         here = [node for node in nodes if node.name in side]
         there = [node for node in nodes if node.name not in side]
@@ -275,3 +267,20 @@ class Runner:
             await saboteur.cut(self._driver, node.name, (Cut(Wire.BUS),))
         for node in here:
             await saboteur.cut(self._driver, node.name, tuple(Cut(Wire.PEERS, str(other.id)) for other in there))
+
+
+def _by_deed(picture: Picture, target: str) -> str:
+    """The name of the node that does what `target` says; a name is its own, and nobody is an empty text."""
+    best = picture.best
+    if target == LEADER:
+        return picture.node_name(best.leader) if best is not None and best.leader else ""
+    if target == A_FOLLOWER:
+        alive = [number for number in sorted(picture.answers) if best is not None and number != best.leader]
+        return picture.node_name(alive[0]) if alive else ""
+    if target == HOLDER:
+        held = [n for n, answer in sorted(picture.answers.items()) if answer.quorum_row.witness_held_here]
+        return picture.node_name(held[0]) if held else ""
+    if target.startswith(OWNER_OF):
+        group = picture.group(target.removeprefix(OWNER_OF))
+        return picture.node_name(group.owner) if group is not None and group.owner else ""
+    return target

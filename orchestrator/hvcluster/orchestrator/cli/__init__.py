@@ -53,7 +53,7 @@ Examples:
 
 \b
 Exit status: 0 done; 1 something promised did not hold; 2 usage; 3 no such lab, node or VM; 4 refused;
-5 not done in time; 6 lab file invalid; 7 port busy; 8 nobody answers; 130 interrupted.
+5 not done in time; 6 lab or scenario file invalid; 7 port busy; 8 nobody answers; 130 interrupted.
 """
 
 

@@ -6,11 +6,27 @@ Law: arguments in, verdicts out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from hvcluster.orchestrator.errors import Exit, Failure
+
+
+@contextlib.contextmanager
+def unreadable() -> Iterator[None]:
+    """What is wrong with a scenario file, said alike by every command that reads one."""
+    from hvcluster.model.scenario import ScenarioError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        remedy = "docs/scenarios.md says how to write one; scenarios/ has some"
+        raise Failure(Exit.NOT_FOUND, f"there is no scenario file {error.filename}", remedy) from None
+    except ScenarioError as error:
+        raise Failure(Exit.LAB_INVALID, str(error), "docs/scenarios.md describes every key") from None
 
 
 @click.command()
@@ -20,22 +36,18 @@ from hvcluster.orchestrator.errors import Exit, Failure
 def scenario(files: tuple[Path, ...], state: Path | None, verbose: bool) -> int:
     """Run scenario files on real processes, one lab each; `hvc sim FILE` runs the same files in virtual time.
 
-    Exit status 1 if an expectation was not met or an acknowledged write is lost.
+    Exit status 1 if an expectation was not met or an acknowledged write is lost; 3 and 6 if a file is missing or bad.
 
     \b
     hvc scenario scenarios/node-killed.toml
     """
-    from hvcluster.model.scenario import ScenarioError, parse
+    from hvcluster.model.scenario import parse
     from hvcluster.orchestrator.scenario_run import run
     from hvcluster.orchestrator.state import state_home
     from hvcluster.runtime import signals
 
-    try:
-        scenarios = [parse(file.stem, file.read_text(encoding="utf-8")) for file in files]
-    except FileNotFoundError as error:
-        raise Failure(Exit.NOT_FOUND, f"there is no scenario file {error.filename}") from None
-    except (ScenarioError, UnicodeDecodeError) as error:
-        raise Failure(Exit.LAB_INVALID, str(error)) from None
+    with unreadable():
+        scenarios = [parse(str(file), file.read_bytes()) for file in files]
 
     def tell(text: str) -> None:
         if verbose:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import click
 
+from .scenario import unreadable
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -14,4 +16,5 @@ def sim(arguments: tuple[str, ...]) -> int:
     """Run a cluster in the deterministic simulator (`hvc sim --help` tells more)."""
     from hvcluster.sim.cli import main
 
-    return int(main(list(arguments)) or 0)
+    with unreadable():
+        return main(list(arguments))
