@@ -94,7 +94,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_a_killed_owner_loses_its_vm_and_takes_nothing_back(lab: Lab) -> None:
-    """DESIGN 7, row 1: killed, VM elsewhere, rejoined as a new incarnation; a client's journal stays one chain."""
+    """Failure table, node killed: VM elsewhere, rejoined as a new life; a client's journal stays one chain."""
     assert lab.d1()["owner"] == "HyperV-1"
     lab.ok("kill", "hyperv-1")
     probe = json.loads(lab.ok("probe", "D1", "--seconds", "3", "--json"))
@@ -108,7 +108,7 @@ def test_a_killed_owner_loses_its_vm_and_takes_nothing_back(lab: Lab) -> None:
 
 
 def test_the_lab_outlives_its_command_and_down_ends_it_from_anywhere(lab: Lab) -> None:
-    """Issue 2: `hvc up` returns when healthy; `hvc down` ends everything; what was written is still there."""
+    """Processes: `hvc up` returns when healthy; `hvc down` ends everything; what was written is still there."""
     address = lab.d1()["address"]
     assert len(marked(lab.folder)) == 7
     lab.hvc.folder.joinpath("elsewhere").mkdir()
@@ -117,7 +117,9 @@ def test_the_lab_outlives_its_command_and_down_ends_it_from_anywhere(lab: Lab) -
     lab.ok("down")
     assert marked(lab.folder) == []
     assert lab.run("status").returncode == Exit.NOT_FOUND
+    assert lab.hvc("labs").stdout.split()[:2] == ["ONE", "stopped"]
     lab.up()
+    assert lab.hvc("labs").stdout.split()[:2] == ["ONE", "running"]
     after = json.loads(lab.ok("probe", "D1", "--seconds", "0.5", "--json"))
     assert after["records"] > before["records"]
     assert after["problems"] == []
@@ -132,11 +134,15 @@ def test_a_changed_lab_file_needs_a_fresh_start(lab: Lab) -> None:
     refused = lab.hvc("up", "ONE.toml")
     assert refused.returncode == Exit.REFUSED
     assert "--fresh" in refused.stderr
+    file.write_text(LAB.format(name="ONE").replace('id = 2\nsize = "16 MiB"', 'id = 2\nsize = "32 MiB"'))
+    larger = lab.hvc("up", "ONE.toml")
+    assert larger.returncode == Exit.REFUSED, "the VM could not find the footer of its VHD"
+    assert "LUN 2 from 16 MiB to 32 MiB" in larger.stderr
     assert lab.hvc("up", "ONE.toml", "--fresh").returncode == Exit.OK
 
 
 def test_names_that_are_not_there_are_answered_with_near_ones(lab: Lab) -> None:
-    """Issue 2, bad input: unknown names in commands suggest near ones."""
+    """Bad input: unknown names in commands suggest near ones."""
     for arguments, words in (
         (("kill", "HyperV-11"), "HyperV-1"),
         (("move", "D2"), "D1"),
@@ -150,7 +156,7 @@ def test_names_that_are_not_there_are_answered_with_near_ones(lab: Lab) -> None:
 
 
 def test_two_labs_run_side_by_side(lab: Lab) -> None:
-    """Issue 2: two labs can run side by side; ending one leaves the other alone."""
+    """Processes: two labs can run side by side; ending one leaves the other alone."""
     other = Lab(lab.hvc, "TWO")
     other.up()
     assert lab.hvc("status").returncode == Exit.USAGE, "which one?"
@@ -174,7 +180,7 @@ def test_planned_work_moves_the_vm(lab: Lab) -> None:
 
 
 def test_buses_and_array_come_back(lab: Lab) -> None:
-    """DESIGN 7: buses dead and back: no VM moves; array dead and back: VMs stall, and nothing is lost."""
+    """Failure table: buses dead and back: no VM moves; array dead and back: VMs stall, and nothing is lost."""
     lab.ok("bus", "kill", "A")
     lab.ok("bus", "kill", "b")
     probe = json.loads(lab.ok("probe", "D1", "--seconds", "2", "--json"))
@@ -192,7 +198,7 @@ def test_buses_and_array_come_back(lab: Lab) -> None:
 
 
 def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
-    """Issue 2: `hvc demo` in under a minute; every promise held; nothing is left."""
+    """The demo: in under a minute; every promise held; nothing is left."""
     hvc = Hvc(tmp_path)
     done = hvc("demo", timeout=120)
     assert done.returncode == Exit.OK, done.stdout + done.stderr

@@ -49,7 +49,7 @@ def problems(text: str) -> list[tuple[int, str]]:
 
 
 def test_the_template_is_the_scene() -> None:
-    """Issue 2: `hvc new lab` writes HyperV-1..3, the witness on LUN 1, D1 on LUN 2."""
+    """The scene: `hvc new lab` writes HyperV-1..3, the witness on LUN 1, D1 on LUN 2."""
     lab = lab_file.parse(render("HVCLUSTER", "lab.toml"))
     assert [(node.id, node.name, node.weight) for node in lab.nodes] == [
         (1, "HyperV-1", 1), (2, "HyperV-2", 1), (3, "HyperV-3", 1),
@@ -84,6 +84,7 @@ BAD = {
     "bad size": (GOOD.replace('"64 MiB"', '"64 MB"'), 12, "is no size"),
     "tiny size": (GOOD.replace('"64 MiB"', '"1 KiB"'), 12, "out of range"),
     "unknown owner": (GOOD + 'preferred = ["A", "C"]\n', 18, "preferred names no node: 'C'"),
+    "near owner": (GOOD.replace('"A"', '"Node-A"') + 'owner = "node-b"\n', 18, "did you mean 'Node-A'"),
     "owner not possible": (GOOD + 'possible = ["A"]\nowner = "B"\n', 19, "add it to possible"),
     "bad property": (GOOD + "[properties]\nsame_subnet_delay_ms = 5\n", 19, "choose a value from 250 to 2000"),
     "unknown property": (GOOD + "[properties]\nsame_subnet_delay = 5\n", 19, "did you mean 'same_subnet_delay_ms'"),
@@ -97,20 +98,20 @@ BAD = {
 
 @pytest.mark.parametrize("case", sorted(BAD))
 def test_a_problem_has_its_line_and_its_remedy(case: str) -> None:
-    """Issue 2, bad input: each problem with file, line and remedy."""
+    """Bad input: each problem with file, line and remedy."""
     text, line, words = BAD[case]
     found = problems(text)
     assert any(at == line and words in said for at, said in found), found
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """Issue 2, bad input: all problems at once."""
+    """Bad input: all problems at once."""
     text = GOOD.replace("id = 2", "id = 1").replace('"B"', '"A"') + 'x = 1\n[[vm]]\nname = "D1"\nlun = 5\n'
     assert len(problems(text)) >= 4
 
 
 def test_sixty_five_nodes_are_too_many() -> None:
-    """Issue 2, bad input: more nodes than 64."""
+    """Bad input: more nodes than 64."""
     text = GOOD + "".join(f'[[node]]\nname = "N{number}"\n' for number in range(63))
     assert any("65 nodes" in said for _, said in problems(text))
     lab_file.parse(text.removesuffix('[[node]]\nname = "N62"\n'))

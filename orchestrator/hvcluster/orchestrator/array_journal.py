@@ -47,6 +47,11 @@ def accepted(rows: Iterable[san_pb2.SanJournalRow]) -> list[san_pb2.SanJournalRo
     return [row for row in rows if row.status == san_pb2.SCSI_STATUS_GOOD]
 
 
+def refused(rows: Iterable[san_pb2.SanJournalRow]) -> list[san_pb2.SanJournalRow]:
+    """Those that were not, for whatever reason."""
+    return [row for row in rows if row.status != san_pb2.SCSI_STATUS_GOOD]
+
+
 def executed(rows: Iterable[san_pb2.SanJournalRow]) -> list[Executed]:
     """What was executed, as the judge of histories reads it."""
     return [

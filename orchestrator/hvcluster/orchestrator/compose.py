@@ -190,7 +190,7 @@ class Compose:
         """Empty the node's data volume; the volume of its genesis marker stays."""
         found = await self._container(name)
         if found.life is not Life.DEAD:
-            raise Failure(Exit.REFUSED, f"{name} runs", f"kill it first: `hvc kill --compose {name}`")
+            raise Failure(Exit.REFUSED, f"{name} runs", f"kill it first: `hvc kill {name}`")
         image = (await docker("inspect", "--format", "{{.Config.Image}}", found.id)).strip()
         volume = f"{self.project}_{found.service}-data"
         clean = ("find", "/wipe", "-mindepth", "1", "-delete")
@@ -221,9 +221,7 @@ class Compose:
     def _admin(self, container: Container) -> Address:
         host = container.address()
         if host is None:
-            raise Failure(
-                Exit.UNREACHABLE, f"{container.service} is on no network", "heal it: `hvc heal --compose NODE`"
-            )
+            raise Failure(Exit.UNREACHABLE, f"{container.service} is on no network", "heal it: `hvc heal NODE`")
         return Address(host, compose_lab.NODE_PORT)
 
 

@@ -121,3 +121,22 @@ def size_text(size: int) -> str:
         if size >= 1 << shift and size % (1 << shift) == 0:
             return f"{size >> shift} {unit}"
     return f"{size} B"
+
+
+def count(number: int, what: str, many: str = "") -> str:
+    """ "1 VM", "2 VMs"."""
+    return f"{number} {what if number == 1 else many or f'{what}s'}"
+
+
+def votes_at_start(lab: Lab) -> tuple[int, int]:
+    """All votes once every node is up, and how many of them are the witness's, as `hvc status` will show them.
+
+    With a dynamic witness the votes are odd: the witness votes while those of the nodes are even; without one, a node
+    goes without.
+    """
+    nodes = sum(node.weight for node in lab.nodes)
+    odd = lab.properties.dynamic_quorum and lab.properties.dynamic_witness
+    if lab.witness_lun is None:
+        return nodes - (odd and nodes % 2 == 0 and nodes > 0), 0
+    witness = int(not odd or nodes % 2 == 0)
+    return nodes + witness, witness

@@ -104,8 +104,7 @@ def _lab(top: Section) -> Lab:
     cluster.finish()
     nodes = _nodes(top)
     luns = _luns(top)
-    ids = {node.name.lower(): node.id for node in nodes}
-    vms = _vms(top, ids)
+    vms = _vms(top, nodes)
     witness = _witness(top, {lun.id for lun in luns}, vms)
     _check_disks(top, {lun.id for lun in luns}, vms)
     _check_tie_breaker(top, properties, nodes)
@@ -230,7 +229,7 @@ def _size(section: Section) -> int:
     return size
 
 
-def _vms(top: Section, ids: dict[str, NodeId]) -> list[LabVm]:
+def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
     vms: list[LabVm] = []
     seen: dict[str, Section] = {}
     for section in top.sections("vm"):
@@ -240,9 +239,9 @@ def _vms(top: Section, ids: dict[str, NodeId]) -> list[LabVm]:
         if name:
             _once(seen, name.lower(), section, "name", f"VM {name!r}", "give every VM a name of its own")
         lun = section.integer("lun", 0, MAX_LUNS - 1, required=True)
-        preferred = _owners(section, "preferred", ids)
-        possible = _owners(section, "possible", ids)
-        owner = _owner(section, ids)
+        preferred = _owners(section, "preferred", nodes)
+        possible = _owners(section, "possible", nodes)
+        owner = _owner(section, nodes)
         for at, node in enumerate(preferred):
             if possible and node not in possible:
                 section.report.add(
@@ -259,13 +258,13 @@ def _vms(top: Section, ids: dict[str, NodeId]) -> list[LabVm]:
     return vms
 
 
-def _owners(section: Section, key: str, ids: dict[str, NodeId]) -> tuple[NodeId, ...]:
+def _owners(section: Section, key: str, nodes: list[LabNode]) -> tuple[NodeId, ...]:
     found: list[NodeId] = []
     for at, name in enumerate(section.texts(key)):
-        node = ids.get(name.lower())
+        node = _node_id(name, nodes)
         path = (*section.path, key, at)
         if node is None:
-            section.report.add(path, f"{key} names no node: {name!r}", near(name, ids) or "name a [[node]] of this lab")
+            section.report.add(path, f"{key} names no node: {name!r}", _node_remedy(name, nodes))
         elif node in found:
             section.report.add(path, f"{key} names {name!r} twice", "name it once")
         else:
@@ -273,14 +272,20 @@ def _owners(section: Section, key: str, ids: dict[str, NodeId]) -> tuple[NodeId,
     return tuple(found)
 
 
-def _owner(section: Section, ids: dict[str, NodeId]) -> NodeId | None:
+def _owner(section: Section, nodes: list[LabNode]) -> NodeId | None:
     name = section.text("owner")
-    if name is None:
-        return None
-    if name.lower() not in ids:
-        section.complain("owner", f"owner names no node: {name!r}", near(name, ids) or "name a [[node]] of this lab")
-        return None
-    return ids[name.lower()]
+    node = None if name is None else _node_id(name, nodes)
+    if name is not None and node is None:
+        section.complain("owner", f"owner names no node: {name!r}", _node_remedy(name, nodes))
+    return node
+
+
+def _node_id(name: str, nodes: list[LabNode]) -> NodeId | None:
+    return next((node.id for node in nodes if node.name.lower() == name.lower()), None)
+
+
+def _node_remedy(name: str, nodes: list[LabNode]) -> str:
+    return near(name, [node.name for node in nodes]) or "name a [[node]] of this lab"
 
 
 def _witness(top: Section, luns: set[LunId], vms: list[LabVm]) -> LunId | None:

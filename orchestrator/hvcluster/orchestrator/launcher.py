@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from hvcluster.model import codec
 from hvcluster.runtime import brokers, ready
 
-from . import plan, processes
+from . import kept, plan, processes
 from .errors import Exit, Failure
 from .lab import Lab
 from .local import Local
@@ -93,9 +92,10 @@ def _prepare(lab: Lab, directory: LabDir, wish: Wish) -> Runtime:
                 "end it with `hvc down`, or give this one another name",
             )
         if wish.fresh:
-            _remove_data(directory)
-        _check_unchanged(lab, directory)
+            kept.remove(directory)
+        kept.check(lab, directory)
         directory.make()
+        kept.remember(lab, directory)
         owner = os.getpid() if wish.tied else 0
         try:
             runtime = plan.runtime_of(
@@ -117,28 +117,6 @@ def _record(directory: LabDir) -> Runtime | None:
         return directory.load()
     except codec.Malformed:
         return None  # another version wrote it; the sweep of `down` finds its processes
-
-
-def _check_unchanged(lab: Lab, directory: LabDir) -> None:
-    """Saved state belongs to the cluster it was written by: a changed lab needs a fresh start."""
-    from hvcluster.model.definition import ClusterDefinition
-
-    try:
-        known = codec.load(ClusterDefinition, directory.definition.read_bytes())
-    except (OSError, codec.Malformed):
-        return
-    if lab.definition(known.id) != known and any((directory.path / "data").glob("*/*")):
-        raise Failure(
-            Exit.REFUSED,
-            f"the lab file has changed since lab {directory.name!r} wrote its data",
-            "start over with `hvc up --fresh` (its VMs' data is lost), or undo the change",
-        )
-
-
-def _remove_data(directory: LabDir) -> None:
-    for part in ("data", "genesis", "logs"):
-        shutil.rmtree(directory.path / part, ignore_errors=True)
-    directory.definition.unlink(missing_ok=True)
 
 
 def _open_tie(directory: LabDir) -> int:

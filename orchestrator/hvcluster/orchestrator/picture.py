@@ -14,6 +14,7 @@ from hvcluster.model.vocabulary import NodeId, ReservationKey
 from hvcluster.v1 import node_pb2, san_pb2
 
 from .driver import Member
+from .lab import BUS_NAMES
 from .state import Life, Role
 
 
@@ -48,6 +49,18 @@ class Picture:
     def lun(self, number: int) -> san_pb2.LunRow | None:
         """A LUN as the array has it."""
         return next((row for row in self.luns or () if row.lun == number), None)
+
+    def routes(self, node: NodeId) -> list[tuple[str, int, bool]]:
+        """The bus routes a node should have, as (bus, peer, whether it is up): every bus to every peer that is up.
+
+        Direct calls stand in for a bus that fails; they are no route of their own here.
+        """
+        best, answer = self.best, self.answers.get(node)
+        if best is None or answer is None:
+            return []
+        up = {(route.bus, route.peer) for route in answer.routes if route.up}
+        peers = [row.id for row in best.nodes if row.id != node and row.state in ("UP", "PAUSED")]
+        return [(bus, peer, (bus, peer) in up) for bus in BUS_NAMES for peer in peers]
 
     def unhealthy(self) -> list[str]:
         """What is missing before every node is UP and every VM that should run is Online; empty: healthy."""

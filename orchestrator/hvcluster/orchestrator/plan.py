@@ -15,6 +15,7 @@ from hvcluster.model import codec
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.runtime import brokers, ports
 
+from . import kept
 from .lab import BUS_NAMES, Lab
 from .processes import python
 from .state import LabDir, ProcessRecord, ProcessSpec, Role, Runtime, VmPort, boot_id
@@ -69,11 +70,8 @@ def runtime_of(lab: Lab, directory: LabDir, chaos: bool, tied_to: int, tied_star
 
 
 def _cluster_id(directory: LabDir, name: str) -> str:
-    try:
-        known = codec.load(ClusterDefinition, directory.definition.read_bytes())
-    except (OSError, codec.Malformed):
-        return secrets.token_hex(CLUSTER_ID_BYTES)
-    return known.id if known.name == name else secrets.token_hex(CLUSTER_ID_BYTES)
+    known = kept.cluster(directory)
+    return known.id if known is not None and known.name == name else secrets.token_hex(CLUSTER_ID_BYTES)
 
 
 def _choose_ports(lab: Lab) -> Where:

@@ -123,6 +123,16 @@ class LabDir:
         return self.path / "cluster.json"
 
     @property
+    def lun_sizes(self) -> Path:
+        """How large the LUNs are whose blocks the lab keeps."""
+        return self.path / "luns.json"
+
+    @property
+    def runs(self) -> bool:
+        """Whether the lab was started and not ended; its processes may be dead all the same."""
+        return (self.path / RECORD).is_file()
+
+    @property
     def tie(self) -> Path:
         """A named pipe whose writing end the owner of a tied lab keeps open."""
         return self.path / "tie"
@@ -189,10 +199,11 @@ class LabDir:
 
 
 def labs(home: Path) -> list[LabDir]:
-    """Every lab that has a record, by name."""
+    """Every lab there is, by name, stopped ones that keep their data included."""
     if not home.is_dir():
         return []
-    return [LabDir(entry) for entry in sorted(home.iterdir()) if (entry / RECORD).is_file()]
+    found = [LabDir(entry) for entry in sorted(home.iterdir())]
+    return [directory for directory in found if directory.runs or directory.definition.is_file()]
 
 
 def boot_id() -> str:

@@ -76,9 +76,9 @@ def _nodes(picture: Picture) -> list[Json]:
                 "weight": node.weight if row is None else row.weight,
                 "incarnation": None if row is None else row.incarnation,
                 "service": None if answer is None else answer.service,
-                "routes_down": []
-                if answer is None
-                else [f"{r.bus}:{picture.node_name(r.peer)}" for r in answer.routes if not r.up],
+                "routes_down": [
+                    f"{bus}:{picture.node_name(peer)}" for bus, peer, up in picture.routes(node.id) if not up
+                ],
                 "paths_down": [] if answer is None else [p.name for p in answer.paths if not p.up],
                 "vms": [] if answer is None else [vm.group for vm in answer.vms],
             }

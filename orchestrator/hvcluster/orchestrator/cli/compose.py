@@ -27,11 +27,13 @@ def definition(lab: Path, output: Path) -> None:
     """Write the cluster definition of a lab file as the JSON that nodes read."""
     from hvcluster.model import codec
     from hvcluster.orchestrator.compose_lab import definition_of
+    from hvcluster.orchestrator.lab import count
     from hvcluster.runtime import durable
 
     made = definition_of(read_lab(lab))
     durable.write(output, codec.dump(made), mode=0o644)
-    click.echo(f"{output}: cluster {made.name} ({made.id}), {len(made.nodes)} nodes, {len(made.groups)} VMs")
+    sizes = f"{count(len(made.nodes), 'node')}, {count(len(made.groups), 'VM')}"
+    click.echo(f"{output}: cluster {made.name} ({made.id}), {sizes}")
 
 
 @compose.command()

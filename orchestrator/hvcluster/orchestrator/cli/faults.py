@@ -28,9 +28,8 @@ def kill(name: str, choice: Choice) -> None:
     hvc kill bus-A
     """
     found = asyncio.run(saboteur.kill(choice.driver(), name))
-    click.echo(
-        f"{found.name} killed{f' (pid {found.pid})' if found.pid else ''}; start it again: hvc start {found.name}"
-    )
+    pid = f" (pid {found.pid})" if found.pid else ""
+    click.echo(f"{found.name} killed{pid}; start it again: hvc start {found.name}{choice.options()}")
 
 
 @click.command(epilog=_NAMES)
@@ -49,7 +48,7 @@ def start(name: str, rejoin_empty: bool, choice: Choice) -> None:
 def freeze(name: str, choice: Choice) -> None:
     """Freeze a process in its tracks, as a stalled machine would be (SIGSTOP)."""
     found = asyncio.run(saboteur.freeze(choice.driver(), name))
-    click.echo(f"{found.name} frozen; let it go on: hvc thaw {found.name}")
+    click.echo(f"{found.name} frozen; let it go on: hvc thaw {found.name}{choice.options()}")
 
 
 @click.command(epilog=_NAMES)
@@ -83,7 +82,7 @@ def stop(node: str, choice: Choice) -> None:
 def wipe(node: str, choice: Choice) -> None:
     """Empty the disk of a dead node: its saved state is gone, it will join as a new one."""
     found = asyncio.run(saboteur.wipe(choice.driver(), node))
-    click.echo(f"{found.name} has an empty disk; start it: hvc start {found.name}")
+    click.echo(f"{found.name} has an empty disk; start it: hvc start {found.name}{choice.options()}")
 
 
 _WIRES = "WIRE is bus, bus:A, peers, peers:NODE, array or array:PATH."
@@ -108,7 +107,8 @@ def cut(node: str, wires: tuple[str, ...], way: str, choice: Choice) -> None:
         return (await saboteur.cut(driver, node, tuple(cuts))).name
 
     name = asyncio.run(work(choice.driver()))
-    click.echo(f"{name} cut from {', '.join(wires)}{'' if way == 'both' else f' ({way})'}; mend it: hvc heal {name}")
+    direction = "" if way == "both" else f" ({way})"
+    click.echo(f"{name} cut from {', '.join(wires)}{direction}; mend it: hvc heal {name}{choice.options()}")
 
 
 @click.command(epilog=_WIRES)
@@ -144,7 +144,9 @@ def _process(name: str) -> str:
 @lab_options
 def bus_kill(name: str, choice: Choice) -> None:
     """Kill the broker of a heartbeat network."""
-    click.echo(f"{asyncio.run(saboteur.kill(choice.driver(), _process(name))).name} killed")
+    found = asyncio.run(saboteur.kill(choice.driver(), _process(name)))
+    letter = found.name.removeprefix("bus-")
+    click.echo(f"{found.name} killed; start it again: hvc bus start {letter}{choice.options()}")
 
 
 @bus.command("start")
@@ -159,7 +161,8 @@ def bus_start(name: str, choice: Choice) -> None:
 @lab_options
 def san_kill(choice: Choice) -> None:
     """Kill the array, as a power cut would."""
-    click.echo(f"{asyncio.run(saboteur.kill(choice.driver(), 'san')).name} killed; start it again: hvc san start")
+    name = asyncio.run(saboteur.kill(choice.driver(), "san")).name
+    click.echo(f"{name} killed; start it again: hvc san start{choice.options()}")
 
 
 @san.command("start")

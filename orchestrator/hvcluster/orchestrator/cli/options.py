@@ -6,10 +6,12 @@ Law: options shared by all commands, and the choice they lead to; nothing is sta
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from hvcluster.orchestrator.state import LabDir
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+PROJECT: Final = "hvcluster"
+"""The compose project that is meant when none is named."""
+_COMMAND: Final = re.compile(
+    "`(hvc (?:status|watch|log|journal|kill|start|freeze|thaw|stop|wipe|cut|heal|bus|san|move|probe|down)[^`]*)`"
+)
+"""Commands in remedies that mean one lab."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +47,39 @@ class Choice:
 
         return self.state or state_home()
 
-    def directory(self) -> LabDir:
-        """The directory of the lab that is meant. Raises Failure NOT_FOUND."""
+    def directory(self, stopped: bool = False) -> LabDir:
+        """The directory of the lab that is meant; with `stopped`, also of one that does not run. Raises Failure."""
         from hvcluster.orchestrator.state import labs
 
         known = labs(self.home())
-        names = [directory.name for directory in known]
+        running = [directory for directory in known if directory.runs]
         if self.lab is not None:
             for directory in known:
                 if directory.name.lower() == self.lab.lower():
                     return directory
-            remedy = near(self.lab, names) or (f"running: {', '.join(names)}" if names else "start one with `hvc up`")
+            names = [directory.name for directory in known]
+            remedy = near(self.lab, names) or (f"there are: {', '.join(names)}" if names else "start one with `hvc up`")
             raise Failure(Exit.NOT_FOUND, f"there is no lab {self.lab!r}", remedy)
-        if not known:
+        meant = [directory for directory in running if _alive(directory)] or running or (known if stopped else [])
+        if not meant:
             raise Failure(Exit.NOT_FOUND, "no lab is running", "start one with `hvc up`, or see one with `hvc demo`")
-        living = [directory for directory in known if _alive(directory)] or known
-        if len(living) > 1:
-            raise Failure(
-                Exit.USAGE, f"several labs run: {', '.join(d.name for d in living)}", "choose one with --lab NAME"
-            )
-        return living[0]
+        if len(meant) > 1:
+            names = [directory.name for directory in meant]
+            state = "run" if running else "are stopped"
+            raise Failure(Exit.USAGE, f"several labs {state}: {', '.join(names)}", "choose one with --lab NAME")
+        return meant[0]
+
+    def options(self) -> str:
+        """What another command line needs to reach the same lab, with a space before it; usually nothing."""
+        words = ["--compose"] if self.compose else []
+        words += ["--project", self.project] if self.compose and self.project != PROJECT else []
+        words += ["--lab", self.lab] if self.lab is not None else []
+        words += ["--state", str(self.state)] if self.state is not None else []
+        return f" {shlex.join(words)}" if words else ""
+
+    def reaching(self, remedy: str) -> str:
+        """A remedy whose commands reach the same lab."""
+        return _COMMAND.sub(lambda match: f"`{match[1]}{self.options()}`", remedy)
 
     def driver(self) -> Driver:
         """The driver of the lab that is meant. Raises Failure."""
@@ -90,15 +112,17 @@ def lab_options(command: F) -> F:
     """Give a command `--lab`, `--state`, `--compose` and `--project`, handed over as one `choice`."""
 
     def wrapper(*args: Any, lab: str | None, state: Path | None, compose: bool, project: str, **kwargs: Any) -> Any:
-        return command(*args, choice=Choice(lab, state, compose, project), **kwargs)
+        choice = Choice(lab, state, compose, project)
+        try:
+            return command(*args, choice=choice, **kwargs)
+        except Failure as error:
+            raise Failure(error.status, error.text, choice.reaching(error.remedy)) from None
 
     wrapper.__name__ = command.__name__
     wrapper.__doc__ = command.__doc__
     wrapper.__click_params__ = list(getattr(command, "__click_params__", []))  # type: ignore[attr-defined]
     for option in (
-        click.option(
-            "--project", default="hvcluster", envvar="HVC_PROJECT", help="Compose project; default hvcluster."
-        ),
+        click.option("--project", default=PROJECT, envvar="HVC_PROJECT", help=f"Compose project; default {PROJECT}."),
         click.option("--compose", is_flag=True, envvar="HVC_COMPOSE", help="The lab is a compose project."),
         click.option(
             "--state", type=click.Path(path_type=Path), envvar="HVC_STATE", help="Where labs keep their state."

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hvcluster.orchestrator.launcher import Wish
     from hvcluster.orchestrator.local import Local
     from hvcluster.orchestrator.picture import Picture
+    from hvcluster.orchestrator.state import LabDir
 
 DEFAULT_LAB = "lab.toml"
 HEALTHY_S = 60.0
@@ -58,23 +59,28 @@ def new_lab(file: Path, name: str, force: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path), default=DEFAULT_LAB)
 def check(file: Path) -> None:
     """Check a lab file: every problem with its line and its remedy. Nothing is started."""
+    from hvcluster.orchestrator.lab import count, votes_at_start
+
     lab = read_lab(file)
-    votes = sum(node.weight for node in lab.nodes)
-    witness = f", witness on LUN {lab.witness_lun}" if lab.witness_lun is not None else ""
-    click.echo(f"{file}: cluster {lab.name}, {len(lab.nodes)} nodes ({votes} votes{witness}), {len(lab.vms)} VMs: good")
+    votes, witness = votes_at_start(lab)
+    quorum = f"{votes // 2 + 1} of {votes} votes needed, Node{'' if lab.witness_lun is None else 'AndDisk'}Majority"
+    if lab.witness_lun is not None:
+        quorum += f", witness LUN {lab.witness_lun} (vote {witness})"
+    click.echo(f"{file}: good; cluster {lab.name}, {count(len(lab.nodes), 'node')}, {count(len(lab.vms), 'VM')}")
+    click.echo(f"  {quorum}")
 
 
 def read_lab(file: Path) -> Lab:
     """A lab file, or the Failure that tells all its problems."""
     from hvcluster.orchestrator import lab_file
+    from hvcluster.orchestrator.lab import count
 
     try:
         return lab_file.load(file)
     except FileNotFoundError:
         raise Failure(Exit.NOT_FOUND, f"there is no lab file {file}", f"write one with `hvc new lab {file}`") from None
     except lab_file.LabInvalid as error:
-        count = len(error.problems)
-        head = f"{file} has {count} problem{'s' if count > 1 else ''}; nothing was started"
+        head = f"{file} has {count(len(error.problems), 'problem')}; nothing was started"
         raise Failure(Exit.LAB_INVALID, "\n".join([head, *map(str, error.problems)])) from None
 
 
@@ -164,7 +170,9 @@ def _tell(text: str) -> None:
 
 
 def _announce(lab: Lab, picture: Picture, driver: Local) -> None:
-    click.echo(f"{lab.name} is up: {len(lab.nodes)} nodes, {len(lab.vms)} VMs online.")
+    from hvcluster.orchestrator.lab import count
+
+    click.echo(f"{lab.name} is up: {count(len(lab.nodes), 'node')}, {count(len(lab.vms), 'VM')} online.")
     addresses = {vm.vm: f"http://{vm.host}:{vm.port}/" for vm in driver.runtime.ports}
     for vm in lab.vms[:8]:
         group = picture.group(vm.name)
@@ -184,33 +192,57 @@ def _announce(lab: Lab, picture: Picture, driver: Local) -> None:
 def down(purge: bool, keep_data: bool, choice: Choice) -> None:
     """End every process of a lab, wherever it was started from.
 
-    Its data stays, so that the next `hvc up` continues with it; --purge removes it.
+    Its data stays, so that the next `hvc up` continues with it; --purge removes it, also that of a stopped lab.
+
+    \b
+    hvc down
+    hvc down --purge --lab TWO
     """
     from hvcluster.orchestrator import launcher
+    from hvcluster.orchestrator.lab import count
+    from hvcluster.orchestrator.state import marked
 
     if purge and keep_data:
         raise Failure(Exit.USAGE, "--purge and --keep-data exclude each other", "choose one")
     if choice.compose:
         raise Failure(Exit.USAGE, "a compose project is not ended here", "run `docker compose down`")
-    directory = choice.directory()
+    directory = choice.directory(stopped=purge)
+    if not purge and not directory.runs and not marked(directory.path):
+        remedy = "remove its data with `hvc down --purge`, or start it with `hvc up`"
+        raise Failure(Exit.NOT_FOUND, f"lab {directory.name!r} is not running", remedy)
     ended = asyncio.run(launcher.down(directory, purge, _tell))
     data = "gone" if purge else f"in {directory.path}"
-    click.echo(f"{directory.name} is down ({ended} processes ended); its data is {data}.")
+    click.echo(f"{directory.name} is down ({count(ended, 'process', 'processes')} ended); its data is {data}.")
 
 
 @click.command()
 @click.option("--state", type=click.Path(path_type=Path), envvar="HVC_STATE", help="Where labs keep their state.")
 def labs(state: Path | None) -> None:
-    """List the labs of this machine: name, processes alive, lab file."""
+    """List the labs of this machine: name, state, processes and lab file.
+
+    A stopped lab has data for its next `hvc up`; `hvc down --purge --lab NAME` removes it.
+    """
     from hvcluster.orchestrator import state as states
 
     for directory in states.labs(state or states.state_home()):
+        name, said = directory.name, _lab_line(directory)
+        click.echo(f"{name:<16} {said}")
+
+
+def _lab_line(directory: LabDir) -> str:
+    from hvcluster.model.codec import Malformed
+    from hvcluster.orchestrator.state import Life, life
+
+    try:
         runtime = directory.load()
-        if runtime is None:
-            continue
-        living = sum(states.life(p, runtime.boot) is not states.Life.DEAD for p in runtime.processes)
-        tied = f"  tied to pid {runtime.tied_to}" if runtime.tied_to else ""
-        click.echo(f"{directory.name:<16} {living} of {len(runtime.processes)} processes  {runtime.lab_file}{tied}")
+    except Malformed:
+        return f"unknown  another version wrote its record; data in {directory.path}"
+    if runtime is None:
+        return f"stopped  data in {directory.path}"
+    living = sum(life(p, runtime.boot) is not Life.DEAD for p in runtime.processes)
+    tied = f"  tied to pid {runtime.tied_to}" if runtime.tied_to else ""
+    state = "running" if living else "stopped"
+    return f"{state}  {living} of {len(runtime.processes)} processes  {runtime.lab_file}{tied}"
 
 
 @click.command()

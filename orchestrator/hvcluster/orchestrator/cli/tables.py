@@ -5,6 +5,8 @@ Law: layout only; what is shown comes from the picture, words as the product's o
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,11 +24,14 @@ _COLOURS = {
 }  # fmt: skip
 
 
-def status(picture: Picture, addresses: Addresses, everything: bool = True) -> RenderableType:
-    """All tables of one picture."""
-    parts: list[RenderableType] = [_head(picture), nodes(picture), groups(picture, addresses)]
-    if everything:
-        parts += [luns(picture), _processes(picture)]
+WIDE: Final = 110
+"""From here on the reason of a group fits beside it; below it goes under the table."""
+
+
+def status(picture: Picture, addresses: Addresses, width: int) -> RenderableType:
+    """All tables of one picture, for a terminal of `width` columns."""
+    parts: list[RenderableType] = [_head(picture), nodes(picture), *groups(picture, addresses, width >= WIDE)]
+    parts += [luns(picture), _processes(picture)]
     missing = picture.unhealthy()
     if missing:
         parts.append(Text(f"Not healthy: {'; '.join(missing)}", style="yellow"))
@@ -40,7 +45,7 @@ def _word(text: str) -> Text:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, no_wrap=column not in ("Why", "Keys"))
+        table.add_column(column, overflow="fold")
     return table
 
 
@@ -75,7 +80,7 @@ def nodes(picture: Picture) -> Table:
             _word(row.state if row is not None else "?"),
             "-" if row is None else str(row.dynamic_weight),
             _word(service),
-            "-" if answer is None else _ups([route.up for route in answer.routes]),
+            "-" if answer is None else _ups([up for _, _, up in picture.routes(node.id)]),
             "-" if answer is None else _ups([path.up for path in answer.paths]),
             "-" if answer is None else str(len(answer.vms)),
         )
@@ -86,9 +91,11 @@ def _ups(ups: list[bool]) -> Text:
     return Text(f"{sum(ups)} of {len(ups)} up", style="" if all(ups) else "yellow")
 
 
-def groups(picture: Picture, addresses: Addresses) -> Table:
-    """Groups with their resources."""
-    table = _table("Groups", "Name", "OwnerNode", "State", "Generation", "Disk", "VM", "Clients connect to", "Why")
+def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[RenderableType]:
+    """Groups with their resources, and why each is where it is: as the last column, or in lines of its own."""
+    columns = ("Name", "OwnerNode", "State", "Generation", "Disk", "VM", "Clients connect to")
+    table = _table("Groups", *columns, *(("Why",) if wide else ()))
+    reasons = Text()
     best = picture.best
     for row in best.groups if best is not None else ():
         states = {resource.type: resource.state for resource in row.resources}
@@ -100,9 +107,11 @@ def groups(picture: Picture, addresses: Addresses) -> Table:
             f"LUN {row.lun} {states.get('Physical Disk', '').lower()}",
             states.get("Virtual Machine", "").lower(),
             str(addresses.vms.get(row.name, "-")),
-            row.reason,
+            *((row.reason,) if wide else ()),
         )
-    return table
+        if row.reason and not wide:
+            reasons.append("\n" if reasons else "").append(f"{row.name}: ", "dim").append(row.reason)
+    return [table, reasons] if reasons else [table]
 
 
 def luns(picture: Picture) -> RenderableType:

@@ -50,7 +50,8 @@ def status(as_json: bool, wait: float | None, choice: Choice) -> int:
 
             from . import tables
 
-            Console(highlight=False).print(tables.status(picture, addresses))
+            console = Console(highlight=False)
+            console.print(tables.status(picture, addresses, console.width))
         return Exit.OK if picture.answers else Exit.UNREACHABLE
 
     return asyncio.run(work(choice.driver()))
@@ -70,10 +71,11 @@ def watch(choice: Choice) -> None:
         from . import tables
 
         async with Observer(driver) as observer:
-            with Live(console=Console(highlight=False), screen=True, auto_refresh=False) as live:
+            console = Console(highlight=False)
+            with Live(console=console, screen=True, auto_refresh=False) as live:
                 while True:
                     picture, addresses = await observer.look(), await driver.addresses()
-                    live.update(tables.status(picture, addresses), refresh=True)
+                    live.update(tables.status(picture, addresses, console.width), refresh=True)
                     await asyncio.sleep(WATCH_S)
 
     asyncio.run(work(choice.driver()))
@@ -174,18 +176,30 @@ def _json_line(told: Told, name: str) -> str:
 
 @click.command()
 @click.option("--lun", type=int, help="Only this LUN.")
-@click.option("--refused", is_flag=True, help="Only what was not GOOD.")
+@click.option(
+    "--refused", is_flag=True, help="Only what was not GOOD: reservation conflicts, CHECK CONDITION and BUSY."
+)
+@click.option("--conflicts", is_flag=True, help="Only RESERVATION CONFLICT: what a reservation kept from the LUN.")
 @lab_options
-def journal(lun: int | None, refused: bool, choice: Choice) -> None:
-    """The array's journal: every command that changed something or was refused, with the key it came under."""
+def journal(lun: int | None, refused: bool, conflicts: bool, choice: Choice) -> None:
+    """The array's journal: every command that changed something or was refused, with the key it came under.
+
+    \b
+    hvc journal --lun 2 --conflicts       late writes that the array kept out
+    hvc journal --refused                 these, and whatever else was not GOOD
+    """
 
     async def work(driver: Driver) -> None:
-        from hvcluster.orchestrator.array_journal import journal_line
+        from hvcluster.orchestrator import array_journal
         from hvcluster.orchestrator.observer import Observer
 
         async with Observer(driver) as observer:
-            for row in await observer.journal():
-                if (lun is None or row.lun == lun) and (not refused or row.status != 1):
-                    click.echo(journal_line(row))
+            rows = [row for row in await observer.journal() if lun is None or row.lun == lun]
+        if refused:
+            rows = array_journal.refused(rows)
+        if conflicts:
+            rows = array_journal.conflicts(rows)
+        for row in rows:
+            click.echo(array_journal.journal_line(row))
 
     asyncio.run(work(choice.driver()))
