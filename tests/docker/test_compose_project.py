@@ -110,7 +110,7 @@ async def lab(project: None) -> AsyncIterator[Lab]:
 
 
 async def test_docker_kill_of_the_owner_moves_its_vm(lab: Lab) -> None:
-    """DESIGN 7: node killed (`docker kill`)."""
+    """Failure table: node killed (`docker kill`)."""
     name, node, generation = await lab.owner()
     await saboteur.kill(lab.driver, name)
     after = await lab.moved(generation)
@@ -123,7 +123,7 @@ async def test_docker_kill_of_the_owner_moves_its_vm(lab: Lab) -> None:
 
 
 async def test_docker_pause_of_the_owner_and_its_late_writes(lab: Lab) -> None:
-    """DESIGN 7: node frozen (`docker pause`) then thawed: no write of it is executed after the takeover."""
+    """Failure table: node frozen (`docker pause`) then thawed: no write of it is executed after the takeover."""
     name, _, generation = await lab.owner()
     await saboteur.freeze(lab.driver, name)
     await lab.moved(generation)
@@ -136,7 +136,7 @@ async def test_docker_pause_of_the_owner_and_its_late_writes(lab: Lab) -> None:
 
 
 async def test_dead_buses_move_no_vm(lab: Lab) -> None:
-    """DESIGN 7: one bus dead, both buses dead, buses back."""
+    """Failure table: one bus dead, both buses dead, buses back."""
     before = await lab.owner()
     await saboteur.kill(lab.driver, "bus-A")
     await lab.served()
@@ -149,7 +149,7 @@ async def test_dead_buses_move_no_vm(lab: Lab) -> None:
 
 
 async def test_a_disconnected_minority_stops_and_the_majority_runs_its_vm(lab: Lab) -> None:
-    """DESIGN 7: minority cut off (`docker network disconnect`)."""
+    """Failure table: minority cut off (`docker network disconnect`)."""
     name, node, generation = await lab.owner()
     await saboteur.cut(lab.driver, name, (Cut(Wire.BUS), Cut(Wire.PEERS)))
     after = await lab.moved(generation)
@@ -163,7 +163,7 @@ async def test_a_disconnected_minority_stops_and_the_majority_runs_its_vm(lab: L
 
 
 async def test_a_node_without_a_path_loses_its_vm(lab: Lab) -> None:
-    """DESIGN 7: path from one node to the SAN lost (`docker network disconnect`)."""
+    """Failure table: path from one node to the SAN lost (`docker network disconnect`)."""
     name, node, generation = await lab.owner()
     await saboteur.cut(lab.driver, name, (Cut(Wire.ARRAY),))
     after = await lab.moved(generation)
@@ -175,7 +175,7 @@ async def test_a_node_without_a_path_loses_its_vm(lab: Lab) -> None:
 
 
 async def test_a_killed_array_comes_back_as_it_was(lab: Lab) -> None:
-    """DESIGN 7: SAN killed and restarted."""
+    """Failure table: SAN killed and restarted."""
     await lab.owner()
     await saboteur.kill(lab.driver, "san")
     await saboteur.start(lab.driver, "san")
@@ -183,7 +183,7 @@ async def test_a_killed_array_comes_back_as_it_was(lab: Lab) -> None:
 
 
 async def test_a_killed_orchestrator_changes_nothing(lab: Lab) -> None:
-    """DESIGN 7: orchestrator killed."""
+    """Failure table: orchestrator killed."""
     before = await lab.owner()
     _compose("kill", "orchestrator")
     await lab.served()

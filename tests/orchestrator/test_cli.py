@@ -60,7 +60,7 @@ def hvc(tmp_path: Path) -> Hvc:
     ],
 )
 def test_exit_statuses(hvc: Hvc, arguments: tuple[str, ...], status: Exit, words: str) -> None:
-    """Issue 2: exit codes and errors a script can rely on; errors on standard error with a remedy."""
+    """Exit statuses and errors a script can rely on; errors on standard error with a remedy."""
     done = hvc(*arguments)
     assert done.returncode == status, done.stderr
     assert words in done.stderr
@@ -68,7 +68,7 @@ def test_exit_statuses(hvc: Hvc, arguments: tuple[str, ...], status: Exit, words
 
 
 def test_a_bad_lab_file_starts_nothing(hvc: Hvc) -> None:
-    """Issue 2, bad input: all problems at once, exit status 6, nothing started."""
+    """Bad input: all problems at once, exit status 6, nothing started."""
     (hvc.folder / "lab.toml").write_text('[cluster]\nname = 3\n[[vm]]\nname = "D1"\nlun = 4\n')
     done = hvc("up")
     assert done.returncode == Exit.LAB_INVALID
@@ -78,7 +78,7 @@ def test_a_bad_lab_file_starts_nothing(hvc: Hvc) -> None:
 
 
 def test_a_busy_port_is_named_with_its_holder(hvc: Hvc) -> None:
-    """Issue 2, bad input: a busy port says which and by whom; nothing stays started."""
+    """Bad input: a busy port says which and by whom; nothing stays started."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         text = render("BUSY", "lab.toml").replace("# ports = [1883, 1884]", f"ports = [{port}, 0]")

@@ -56,7 +56,7 @@ class Bench:
 
 
 async def test_a_request_reaches_the_newest_owner_and_half_close_is_kept() -> None:
-    """DESIGN 4: the switch forwards to the newest announced generation."""
+    """The virtual switch forwards to the newest announced generation."""
     bench = Bench()
     await bench.start()
     old, old_address = await echo(b"old ")

@@ -21,7 +21,7 @@ SPEC = ProcessSpec("x", Role.NODE, (), "127.0.0.1", 1, "")
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_tied_lab_ends_with_its_owner(tmp_path: Path, number: signal.Signals) -> None:
-    """Issue 2: Ctrl-C, an exception or a SIGKILLed parent leaves no process and no port."""
+    """Nothing is left behind: Ctrl-C, an exception or a SIGKILLed parent leaves no process and no port."""
     owner = subprocess.Popen(
         [sys.executable, str(RUNNER), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
