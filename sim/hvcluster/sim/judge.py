@@ -62,7 +62,6 @@ class Judge:
         self._committed: list[Entry] = []
         self._first = 2  # the cluster is created with index 1
         self._configuration: Configuration | None = None
-        self._in_force: dict[tuple[NodeId, int], Configuration] = {}
         self._lives: dict[tuple[str, int], tuple[NodeId, int]] = {}
         self._applied: dict[tuple[NodeId, int], int] = {}
         self.counts: dict[str, int] = {}
@@ -165,17 +164,13 @@ class Judge:
         """A new life of a node's service: it applies its database from the snapshot on."""
         self._applied[machine.node, machine.life] = machine.core.replica.applied
 
-    def after(self, machine: Machine, core: NodeCore) -> None:
-        """A node has handled an event: what it applied must be what everybody applies."""
+    def after(self, machine: Machine, core: NodeCore, votes: Configuration) -> None:
+        """A node has applied entries: they must be what everybody applies. `votes`: in force when the event came."""
         key = (machine.node, machine.life)
-        before = self._in_force.get(key)
-        self._in_force[key] = core.state.log.configuration
         done = self._applied.get(key, -1)
-        if core.replica.applied == done or machine.core is not core:
-            return
-        if core.state.leads:
-            self._committed_by(core, before or core.state.log.configuration, done)
         log = core.state.log
+        if core.state.leads:
+            self._committed_by(core, votes, done)
         for index in range(max(done, log.snapshot_index) + 1, core.replica.applied + 1):
             self._applied_entry(machine.node, log.entry(index))
         self._applied[key] = core.replica.applied

@@ -164,9 +164,11 @@ class Machine:
 
     def _event(self, event: ev.Event) -> None:
         core, life = self.core, self.life
+        applied, votes = core.replica.applied, core.state.log.configuration
         self._perform(core, core.handle(self._world.now, event))
-        if self.life == life:  # what a process thought before it died with it unsaved was never so
-            self._world.judge.after(self, core)
+        if core.replica.applied != applied and self.life == life:
+            # Of another life: what a process thought before it died with it unsaved was never so.
+            self._world.judge.after(self, core, votes)
 
     def _perform(self, core: NodeCore, effects: Any) -> None:
         life = self.life

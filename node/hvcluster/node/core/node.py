@@ -47,7 +47,6 @@ class NodeCore(Parts):
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Started: self._started,
             ev.TimerFired: self._timer,
-            ev.HeartbeatHeard: self._heartbeat,
             ev.MessageReceived: self._message,
             ev.ScsiAnswered: self._scsi,
             ev.PathChanged: self._path,
@@ -72,8 +71,12 @@ class NodeCore(Parts):
         if self.leaving.ended:
             return ()
         self.out.now = now
-        self._handlers[type(event)](now, event)
-        self._settle(now)
+        if type(event) is ev.HeartbeatHeard:  # by far the most frequent event, and mostly nothing follows from it
+            if self._beat(now, event.bus, event.heartbeat):
+                self._settle(now)
+        else:
+            self._handlers[type(event)](now, event)
+            self._settle(now)
         return self.out.take()
 
     def view(self, now: Instant) -> View:
@@ -103,16 +106,16 @@ class NodeCore(Parts):
         elif name.startswith("peer:"):
             self.beats.detection_due(now, NodeId(int(name[5:])))
 
-    def _heartbeat(self, now: Instant, event: ev.HeartbeatHeard) -> None:
-        self._beat(now, event.bus, event.heartbeat)
-
-    def _beat(self, now: Instant, route: str, beat: msg.Heartbeat) -> None:
-        old = self.beats.peers[beat.node].beat if beat.node in self.beats.peers else None
+    def _beat(self, now: Instant, route: str, beat: msg.Heartbeat) -> bool:
+        """Take in a heartbeat; False when nothing can follow from it."""
+        known = self.beats.peers.get(beat.node)
+        old = known.beat if known is not None else None
         peer = self.beats.heard(now, route, beat)
         if peer is None:
-            return
+            return False
         state = self.state
-        if beat.term > state.term:
+        commit, term = state.commit, state.term
+        if beat.term > term:
             state.see_term(beat.term, f"heartbeat of node {beat.node}")
         if beat.leader == beat.node and beat.term == state.term:
             self._leader_beat(now, beat)
@@ -120,6 +123,8 @@ class NodeCore(Parts):
             self.election.leader_lost(now, f"node {beat.node} says that it no longer leads")
         if state.role is Role.LEADER:
             self._follower_beat(now, peer, old, beat)
+            return self._dirty or bool(self.beats.lost)
+        return state.commit != commit or state.term != term or bool(self.beats.lost)
 
     def _leader_beat(self, now: Instant, beat: msg.Heartbeat) -> None:
         if self.state.leads:
@@ -133,13 +138,7 @@ class NodeCore(Parts):
     def _follower_beat(self, now: Instant, peer: Peer, old: msg.Heartbeat | None, beat: msg.Heartbeat) -> None:
         if beat.last_index < self.state.log.last_index or old is None:
             self.replication.send(now, peer.id, peer.store)
-        if (
-            old is None
-            or old.storage != beat.storage
-            or old.leaving != beat.leaving
-            or old.member != beat.member
-            or not beat.member
-        ):
+        if old is None or not beat.member or (old.storage, old.leaving) != (beat.storage, beat.leaving):
             self._dirty = True
 
     def _message(self, now: Instant, event: ev.MessageReceived) -> None:

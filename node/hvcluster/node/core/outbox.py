@@ -95,6 +95,8 @@ class Outbox:
     def take(self) -> list[Effect]:
         """The effects of this event, the Save first; the outbox is empty afterwards."""
         effects = self._effects
+        if not effects and not self._unsaved:
+            return effects
         self._effects = []
         if self._unsaved:
             save = Save(self._identity, self._vote, self._snapshot, self._reset, self._truncate, tuple(self._append))
