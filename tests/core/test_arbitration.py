@@ -46,7 +46,7 @@ def test_a_witness_nobody_holds_is_taken_at_once() -> None:
 
 
 def test_a_living_owner_defends_and_the_challenger_is_refused() -> None:
-    """DESIGN 3: the owner renews; losing is status 170."""
+    """Consensus: the owner renews; losing is status 170."""
     bench = Bench()
     held(bench, 1, 1)
     challenger = taker(bench, 2, 2)
@@ -59,7 +59,7 @@ def test_a_living_owner_defends_and_the_challenger_is_refused() -> None:
 
 
 def test_an_owner_that_does_not_defend_is_preempted_after_the_wait() -> None:
-    """DESIGN 3: a challenger preempts only if the owner did not renew meanwhile."""
+    """Consensus: a challenger preempts only if the owner did not renew meanwhile."""
     bench = Bench()
     held(bench, 1, 1)
     challenger = taker(bench, 2, 2)

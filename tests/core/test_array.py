@@ -94,7 +94,7 @@ class TestSessions:
         assert bench.send(session, Write(0, ONE)) == []
 
     def test_a_login_beyond_the_nexuses_an_array_can_know_is_refused(self) -> None:
-        """DESIGN 8: every queue has a limit; the known ones still get in."""
+        """Security and limits: every queue has a limit; the known ones still get in."""
         bench = Bench(initiators="")
         for number in range(MAX_NEXUSES):
             bench.login(nexus(f"i{number}"))
@@ -206,14 +206,14 @@ class TestMedium:
 
     @given(st.integers(-(2**70), 2**70), st.integers(-(2**40), 2**40))
     def test_no_address_makes_the_core_raise(self, lba: int, blocks: int) -> None:
-        """DESIGN 2 (1): whatever an initiator sends is answered."""
+        """Cores and shells: whatever an initiator sends is answered."""
         bench = Bench()
         fits = 0 <= lba <= lba + blocks <= BLOCKS and blocks >= 0
         assert (bench.ask(A, Read(lba, blocks)).status is Status.GOOD) == fits
 
 
 class TestMasking:
-    """DESIGN 8: masking by initiator is always on."""
+    """Security and limits: masking by initiator is always on."""
 
     def test_a_masked_unit_is_not_there(self) -> None:
         """LOGICAL UNIT NOT SUPPORTED, as for a number nobody has."""

@@ -69,7 +69,7 @@ def test_a_new_cluster_has_nobody_up_and_nothing_online() -> None:
 
 
 def test_an_assignment_raises_the_generation_by_one() -> None:
-    """DESIGN 4: the generation rises by one at each change of owner."""
+    """Owner of a VM: the generation rises by one at each change of owner."""
     made = database(up(1), assign(0))
     assert (made.groups["D1"].owner, made.groups["D1"].generation) == (ONE, 1)
     assert made.groups["D1"].state is GroupState.PENDING

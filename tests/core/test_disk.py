@@ -29,7 +29,7 @@ def online(bench: Bench, node: int, generation: int, *paths: str) -> None:
 
 
 def test_a_free_lun_is_reserved_for_the_node_alone() -> None:
-    """DESIGN 4, steps 2 to 5: afterwards only this node is registered, and it holds the reservation."""
+    """Owner of a VM, steps 2 to 5: afterwards only this node is registered, and it holds the reservation."""
     bench = Bench()
     online(bench, 1, 1)
     assert registrations(bench) == {("a", "A", key(1, 1).encode())}
@@ -39,7 +39,7 @@ def test_a_free_lun_is_reserved_for_the_node_alone() -> None:
 
 
 def test_every_path_is_registered() -> None:
-    """DESIGN 4, step 2: REGISTER AND IGNORE EXISTING KEY on every path."""
+    """Owner of a VM, step 2: REGISTER AND IGNORE EXISTING KEY on every path."""
     bench = Bench()
     online(bench, 1, 1, "A", "B")
     mine = key(1, 1).encode()
@@ -47,7 +47,7 @@ def test_every_path_is_registered() -> None:
 
 
 def test_the_older_owner_is_shut_out_when_a_newer_one_is_online() -> None:
-    """DESIGN 4: after step 5 any write from an older owner gets RESERVATION CONFLICT."""
+    """Owner of a VM: after step 5 any write from an older owner gets RESERVATION CONFLICT."""
     bench = Bench()
     online(bench, 1, 1, "A", "B")
     online(bench, 2, 2)
@@ -56,7 +56,7 @@ def test_the_older_owner_is_shut_out_when_a_newer_one_is_online() -> None:
 
 
 def test_every_stale_key_is_removed_not_only_the_holders() -> None:
-    """DESIGN 4, step 5: PREEMPT every other registered key of a lower generation."""
+    """Owner of a VM, step 5: PREEMPT every other registered key of a lower generation."""
     bench = Bench()
     for node, generation in ((1, 1), (2, 2)):
         bench.register(nexus(initiator(node)), key(generation, node).encode())
@@ -65,7 +65,7 @@ def test_every_stale_key_is_removed_not_only_the_holders() -> None:
 
 
 def test_the_holder_is_preempted_by_its_own_key() -> None:
-    """DESIGN 4, step 4: PREEMPT names the holder's key, which makes it a compare-and-swap."""
+    """Owner of a VM, step 4: PREEMPT names the holder's key, which makes it a compare-and-swap."""
     bench = Bench()
     online(bench, 1, 1)
     newer = life(bench, 2, 2)
@@ -76,7 +76,7 @@ def test_the_holder_is_preempted_by_its_own_key() -> None:
 
 @pytest.mark.parametrize("newer", [(2, 2), (1, 2)], ids=["newer generation", "same generation, other node"])
 def test_a_superseded_node_takes_its_registration_back(newer: tuple[int, int]) -> None:
-    """DESIGN 4, step 3: a key of a newer generation means superseded: unregister, stop, report."""
+    """Owner of a VM, step 3: a key of a newer generation means superseded: unregister, stop, report."""
     bench = Bench()
     online(bench, newer[1], newer[0])
     assert life(bench, 1, 1).run() is DiskOutcome.SUPERSEDED
@@ -116,7 +116,7 @@ def test_an_own_key_on_a_dead_path_does_not_stand_in_the_way() -> None:
 @pytest.mark.parametrize("fate", [Wire.LOST, Wire.ANSWER_LOST])
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_answers_lost_at_any_step_never_make_a_false_owner(before: str, fate: Wire, width: int) -> None:
-    """DESIGN 4: an UNKNOWN answer is resolved by reading again, never by assuming."""
+    """Owner of a VM: an UNKNOWN answer is resolved by reading again, never by assuming."""
     for lost in range(ENOUGH):
         bench = Bench()
         if before != "free":
@@ -138,7 +138,7 @@ def test_answers_lost_at_any_step_never_make_a_false_owner(before: str, fate: Wi
 
 @pytest.mark.parametrize("steps", range(1, 4))
 def test_who_registers_meanwhile_is_seen_before_the_vm_starts(steps: int) -> None:
-    """DESIGN 4, step 5: READ FULL STATUS; only X may remain, whenever the other came."""
+    """Owner of a VM, step 5: READ FULL STATUS; only X may remain, whenever the other came."""
     bench = Bench()
     online(bench, 1, 1)
     taker = life(bench, 2, 2)
@@ -152,7 +152,7 @@ def test_who_registers_meanwhile_is_seen_before_the_vm_starts(steps: int) -> Non
 
 
 def test_a_crash_at_any_step_leaves_the_lun_to_the_next_generation() -> None:
-    """DESIGN 2 (6): any step may be the last before a crash; what was done is found again by reading."""
+    """Cores and shells: any step may be the last before a crash; what was done is found again by reading."""
     for crash in range(ENOUGH):
         bench = Bench()
         online(bench, 1, 1)
@@ -193,7 +193,7 @@ def test_a_node_that_restarts_at_any_step_gets_the_lun_under_its_next_generation
 def test_of_rivals_under_way_at_once_no_older_one_can_write_once_a_newer_is_online(
     order: list[int], lost: set[tuple[int, int]], executed: bool
 ) -> None:
-    """DESIGN 5, one writer: once a generation completed step 5, no VM of an older one can write."""
+    """Invariants, one writer: once a generation completed step 5, no VM of an older one can write."""
     bench = Bench()
     fate = Wire.ANSWER_LOST if executed else Wire.LOST
     lives = [life(bench, n + 1, n + 1) for n in range(3)]
@@ -219,7 +219,7 @@ def test_of_rivals_under_way_at_once_no_older_one_can_write_once_a_newer_is_onli
 
 
 def test_taking_offline_as_planned_leaves_nothing_behind() -> None:
-    """DESIGN 4: planned offline releases and unregisters."""
+    """Owner of a VM: planned offline releases and unregisters."""
     bench = Bench()
     online(bench, 1, 1, "A", "B")
     steps = release(these("A", "B"), LUN, key(1, 1).encode())

@@ -165,7 +165,7 @@ def test_a_vote_of_an_older_term_does_not_count() -> None:
 
 
 def test_the_vote_of_a_wiped_disk_does_not_count() -> None:
-    """DESIGN 7: a wiped voter comes back without a vote; it could have voted otherwise on its old disk."""
+    """Failure table: a wiped voter comes back without a vote; it could have voted otherwise on its old disk."""
     desk = Desk(cluster(3))
     term = desk.stand(2)
     desk.receive(2, VoteReply(term, True, term, ""), StoreId(4711))

@@ -27,7 +27,7 @@ def held(bench: Bench) -> Bench:
 
 
 def test_the_first_generation_formats_a_blank_disk_and_leaves_a_boot_record() -> None:
-    """DESIGN 4: a VM's disk is a fixed VHD on its LUN; each generation is visible in its journal."""
+    """Owner of a VM: a VM's disk is a fixed VHD on its LUN; each generation is visible in its journal."""
     bench = Bench().power_on()
     assert bench.online
     ((kind, generation, payload),) = [(r.kind, r.generation, r.payload) for r in bench.lun.journal().records]
@@ -54,7 +54,7 @@ def test_who_knows_better_may_let_a_later_generation_format() -> None:
 
 @pytest.mark.parametrize("blocks", [0, 1, JOURNAL_LBA + 1, 1 << 32])
 def test_a_lun_of_an_impossible_size_ends_the_boot(blocks: int) -> None:
-    """DESIGN 2, contract 1: a core never raises for anything the array can send; a VHD ends at 2040 GiB."""
+    """Cores and shells, contract 1: a core never raises for anything the array can send; a VHD ends at 2040 GiB."""
     bench = Bench(answer=lambda _: Result(Status.GOOD, payload=Capacity(blocks))).power_on()
     assert bench.stopped is not None
     assert bench.stopped.cause == "boot"
@@ -71,7 +71,7 @@ def test_a_disk_that_lost_only_its_footer_is_not_formatted() -> None:
 
 
 def test_a_damaged_journal_is_never_built_upon() -> None:
-    """DESIGN 5, one chain: a VM must not continue behind a damaged record as if nothing had happened."""
+    """Invariants, one chain: a VM must not continue behind a damaged record as if nothing had happened."""
     bench = Bench().power_on()
     bench.append("a", "b")
     bench.lun.data[(JOURNAL_LBA + 1) * BLOCK_BYTES + 99] ^= 1
@@ -82,7 +82,7 @@ def test_a_damaged_journal_is_never_built_upon() -> None:
 
 
 def test_a_late_start_of_an_older_generation_ends_itself() -> None:
-    """DESIGN 4: a newer owner's record on the disk means that this VM is superseded."""
+    """Owner of a VM: a newer owner's record on the disk means that this VM is superseded."""
     lun = Bench().power_on().lun
     assert Bench(lun, generation=7, node=3).power_on().online
     late = Bench(lun, generation=5, node=2).power_on()
@@ -145,7 +145,7 @@ def test_remains_of_a_torn_write_do_not_hide_the_end(before: int, missing: int) 
 
 
 def test_a_client_is_acknowledged_only_after_the_array_said_good() -> None:
-    """DESIGN 4: acknowledges a client's write only after the LUN has it."""
+    """Owner of a VM: acknowledges a client's write only after the LUN has it."""
     bench = held(Bench().power_on())
     bench.append("a")
     assert bench.acknowledged == {}
@@ -205,7 +205,7 @@ def test_more_waiting_appends_than_the_limit_are_refused() -> None:
 
 @pytest.mark.parametrize("applied", [False, True])
 def test_unknown_is_retried_with_the_same_blocks_and_never_taken_for_good(applied: bool) -> None:
-    """DESIGN 4: an UNKNOWN answer is resolved, never assumed; a late duplicate of a write is harmless."""
+    """Owner of a VM: an UNKNOWN answer is resolved, never assumed; a late duplicate of a write is harmless."""
     bench = held(Bench(paths=(A, B)).power_on())
     bench.append("a", "b")
     first = bench.open[0]
@@ -236,7 +236,7 @@ def test_a_late_answer_to_a_forgotten_command_changes_nothing() -> None:
 
 
 def test_a_conflict_ends_the_vm_at_once_and_nothing_is_sent_after_it() -> None:
-    """DESIGN 4: a VM that gets RESERVATION CONFLICT turns itself off."""
+    """Owner of a VM: a VM that gets RESERVATION CONFLICT turns itself off."""
     bench = held(Bench().power_on())
     bench.append("a", "b")
     bench.feed(Fetch(9, 1, 1))
@@ -266,7 +266,7 @@ def test_a_unit_attention_after_a_preempt_leads_to_the_conflict() -> None:
 
 @pytest.mark.parametrize("failure", [UNKNOWN, BUSY, PREEMPTED])
 def test_a_disk_that_stays_away_ends_the_vm_after_its_timeout_and_not_before(failure: Result) -> None:
-    """DESIGN 7: when the array is away VMs stall and retry within the guest timeout, with pauses between."""
+    """Failure table: when the array is away VMs stall and retry within the guest timeout, with pauses between."""
     bench = Bench().power_on()
     bench.answer = lambda _: failure
     bench.append("a")
@@ -280,7 +280,7 @@ def test_a_disk_that_stays_away_ends_the_vm_after_its_timeout_and_not_before(fai
 
 
 def test_an_array_that_comes_back_in_time_is_used_again() -> None:
-    """DESIGN 7, SAN killed and restarted: writes are retried within the guest timeout."""
+    """Failure table, SAN killed and restarted: writes are retried within the guest timeout."""
     bench = Bench().power_on()
     bench.answer = lambda asked: UNKNOWN if bench.now < 30_000_000 else bench.lun.execute(asked.command)
     bench.append("a")
@@ -322,7 +322,7 @@ def test_a_lun_that_is_gone_is_not_waited_for() -> None:
 
 
 def test_data_of_another_form_than_asked_for_never_raises() -> None:
-    """DESIGN 2, contract 1: a core never raises for anything the array can send."""
+    """Cores and shells, contract 1: a core never raises for anything the array can send."""
     bench = Bench(answer=lambda _: GOOD).power_on()
     while bench.stopped is None:
         bench.next_timer()
@@ -333,7 +333,7 @@ def test_data_of_another_form_than_asked_for_never_raises() -> None:
 
 
 def test_a_polite_shutdown_finishes_what_was_taken_and_takes_no_more() -> None:
-    """DESIGN 4: planned offline; the guest may finish its writes."""
+    """Owner of a VM: planned offline; the guest may finish its writes."""
     bench = held(Bench().power_on())
     bench.append("a", "b", "c")
     bench.feed(ShutDown("moved"))
@@ -426,7 +426,7 @@ def run_until_crash(lun: Lun, generation: int, crash_at: int, kept: int | None) 
 
 @pytest.mark.parametrize("kept", [0, 1, 3, None], ids=["nothing", "one block", "some blocks", "everything"])
 def test_every_acknowledged_record_survives_a_crash_at_every_step(kept: int | None) -> None:
-    """DESIGN 5, one chain: each journal is one unbroken chain, and every acknowledged write is in it."""
+    """Invariants, one chain: each journal is one unbroken chain, and every acknowledged write is in it."""
     for crash_at in range(16):
         lun = Lun(600)
         promised: dict[int, bytes] = {}

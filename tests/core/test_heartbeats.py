@@ -46,7 +46,7 @@ class Ear:
 
 
 def test_a_peer_is_unreachable_only_when_every_route_is_silent() -> None:
-    """DESIGN 3: a node is unreachable only when all its routes are down."""
+    """Consensus: a node is unreachable only when all its routes are down."""
     ear = Ear()
     ear.hear("A")
     ear.hear("B")
@@ -65,7 +65,7 @@ def test_a_peer_is_unreachable_only_when_every_route_is_silent() -> None:
 
 
 def test_direct_heartbeats_alone_keep_a_peer_reachable() -> None:
-    """DESIGN 3: killing one broker or both moves no VM."""
+    """Consensus: killing one broker or both moves no VM."""
     ear = Ear()
     ear.hear("A")
     for _ in range(30):
@@ -90,7 +90,7 @@ def test_silence_is_counted_from_the_last_heartbeat() -> None:
 
 
 def test_a_quiet_bus_makes_both_sides_speak_directly() -> None:
-    """DESIGN 3: when every bus is silent, nodes fall back to direct heartbeats."""
+    """Consensus: when every bus is silent, nodes fall back to direct heartbeats."""
     ear = Ear()
     echo = (Heard(ME, Incarnation(7), 1, True),)
     ear.hear(hears=echo)
@@ -142,7 +142,7 @@ def test_strangers_are_not_peers() -> None:
 
 
 def test_a_will_and_a_refused_probe_together_are_a_loss_at_once() -> None:
-    """DESIGN 3: optional connection-loss detection; either alone means nothing."""
+    """Consensus: optional connection-loss detection; either alone means nothing."""
     ear = Ear(connection_loss=True)
     ear.hear()
     ear.out.take()
@@ -187,7 +187,7 @@ def test_only_an_echo_of_this_very_life_counts() -> None:
 
 @pytest.mark.parametrize("count", [1, 100, 5000])
 def test_what_is_remembered_of_our_own_heartbeats_is_bounded(count: int) -> None:
-    """DESIGN 10 (13): limits on everything; older ones than any lease are forgotten."""
+    """House style: limits on everything; older ones than any lease are forgotten."""
     ear = Ear()
     first = ear.beats.next_sequence(ear.now)
     for _ in range(count):
@@ -197,7 +197,7 @@ def test_what_is_remembered_of_our_own_heartbeats_is_bounded(count: int) -> None
 
 
 def test_a_peer_that_left_politely_is_not_waited_for() -> None:
-    """DESIGN 7: cluster service stopped politely, no detection delay."""
+    """Failure table: cluster service stopped politely, no detection delay."""
     ear = Ear()
     ear.hear()
     ear.beats.left(PEER)

@@ -46,7 +46,7 @@ def chain(*lives: tuple[int, int, int], vm: str = "D1") -> list[bytes]:
 def test_a_record_comes_back_as_it_was_written(
     sequence: int, generation: int, node: int, boots: int, kind: Kind, payload: bytes
 ) -> None:
-    """DESIGN 4: a record holds VM, generation, sequence, node and the checksum of the previous record."""
+    """Owner of a VM: a record holds VM, generation, sequence, node and the checksum of the previous record."""
     before = Tail(genesis("D1").vm, sequence, Generation(generation), NodeId(node), boots, 77)
     block, tail = encode(before, kind, Generation(generation), NodeId(node), payload)
     record = decode(block)
@@ -58,7 +58,7 @@ def test_a_record_comes_back_as_it_was_written(
 
 @given(payload=PAYLOADS, at=st.integers(0, BLOCK_BYTES - 1), change=st.integers(1, 255))
 def test_any_changed_byte_is_noticed(payload: bytes, at: int, change: int) -> None:
-    """DESIGN 5, one chain: a damaged record must never pass for a record."""
+    """Invariants, one chain: a damaged record must never pass for a record."""
     block, _ = encode(genesis("D1"), Kind.DATA, Generation(1), NodeId(1), payload)
     damaged = bytearray(block)
     damaged[at] ^= change
@@ -67,7 +67,7 @@ def test_any_changed_byte_is_noticed(payload: bytes, at: int, change: int) -> No
 
 @given(payload=PAYLOADS, kept=st.integers(0, BLOCK_BYTES - 1), padded=st.booleans())
 def test_any_truncation_is_noticed(payload: bytes, kept: int, padded: bool) -> None:
-    """DESIGN 5, one chain: half a record is no record, whether it ends early or in zeros."""
+    """Invariants, one chain: half a record is no record, whether it ends early or in zeros."""
     block, _ = encode(genesis("D1"), Kind.DATA, Generation(1), NodeId(1), payload)
     short = block[:kept].ljust(BLOCK_BYTES if padded else 0, b"\0")
     assert decode(short) is None
@@ -75,12 +75,12 @@ def test_any_truncation_is_noticed(payload: bytes, kept: int, padded: bool) -> N
 
 @given(junk=st.binary(max_size=2 * BLOCK_BYTES))
 def test_no_junk_passes_for_a_record_and_none_raises(junk: bytes) -> None:
-    """DESIGN 2, contract 1: nothing that can lie on a disk makes a core raise."""
+    """Cores and shells, contract 1: nothing that can lie on a disk makes a core raise."""
     assert decode(junk) is None
 
 
 def test_a_whole_journal_is_one_chain() -> None:
-    """DESIGN 5, one chain: generations rise, each begins with a boot record, boots are counted."""
+    """Invariants, one chain: generations rise, each begins with a boot record, boots are counted."""
     found = check(genesis("D1"), [*chain((1, 1, 3), (4, 2, 2)), BLANK])
     assert found.broken is None
     assert [record.generation for record in found.records] == [1, 1, 1, 1, 4, 4, 4]
@@ -90,7 +90,7 @@ def test_a_whole_journal_is_one_chain() -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_no_record_can_be_lost_doubled_swapped_or_damaged_unnoticed(data: st.DataObject) -> None:
-    """DESIGN 5, one chain: whatever happens to a journal in its middle, the check says so or the chain is shorter.
+    """Invariants, one chain: whatever happens to a journal in its middle, the check says so or the chain is shorter.
 
     At the end the last MAX_GROUP records may be torn off; that an acknowledged one is among them is seen by
     whoever knows the last acknowledged number, so here everything is followed by more than that.
@@ -128,14 +128,14 @@ def test_what_is_left_of_a_torn_write_is_no_break() -> None:
 
 
 def test_a_record_of_another_vm_is_a_break() -> None:
-    """DESIGN 4: a record names its VM, so that a mix-up of LUNs is seen."""
+    """Owner of a VM: a record names its VM, so that a mix-up of LUNs is seen."""
     found = check(genesis("D1"), chain((1, 1, 2), vm="D2"))
     assert found.broken is not None
     assert "another VM" in found.broken
 
 
 def test_a_generation_never_falls() -> None:
-    """DESIGN 5, one chain: generations never fall."""
+    """Invariants, one chain: generations never fall."""
     first, tail = encode(genesis("D1"), Kind.BOOT, Generation(5), NodeId(1))
     second, _ = encode(tail, Kind.BOOT, Generation(4), NodeId(2))
     third = chain((5, 1, MAX_GROUP + 3))[2:]
@@ -145,7 +145,7 @@ def test_a_generation_never_falls() -> None:
 
 
 def test_two_nodes_never_share_a_generation() -> None:
-    """DESIGN 4: a generation is one life of the VM on one node; two nodes in it would be a split brain."""
+    """Owner of a VM: a generation is one life of the VM on one node; two nodes in it would be a split brain."""
     blocks = chain((1, 1, 0), (1, 2, MAX_GROUP + 3))
     found = check(genesis("D1"), blocks)
     assert found.broken is not None
@@ -153,7 +153,7 @@ def test_two_nodes_never_share_a_generation() -> None:
 
 
 def test_two_histories_cannot_be_spliced_into_one() -> None:
-    """DESIGN 4: a record holds the checksum of the previous one, so a record that was replaced by another shows."""
+    """Owner of a VM: a record holds the checksum of the previous one, so a record that was replaced by another shows."""
     one = chain((1, 1, MAX_GROUP + 5))
     before = check(genesis("D1"), one[:3]).records[-1]
     other, _ = encode(tail_after(before), Kind.DATA, Generation(1), NodeId(1), b"another history")

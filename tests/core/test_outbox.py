@@ -17,7 +17,7 @@ from hvcluster.sim.machines import saved_after
 
 
 def test_the_save_comes_first_whenever_it_was_asked_for() -> None:
-    """DESIGN 2: Save is a barrier, durable before the next effect leaves the process."""
+    """Cores and shells: Save is a barrier, durable before the next effect leaves the process."""
     out = Outbox(NodeId(1))
     out.send(NodeId(2), TimeoutNow(1))
     out.save_vote(2, NodeId(1))
@@ -45,7 +45,7 @@ def test_an_event_starts_with_an_empty_outbox() -> None:
 
 
 def test_a_fact_carries_node_instant_and_reason() -> None:
-    """DESIGN 2 (5): every state change is recorded once, with a reason an administrator understands."""
+    """Cores and shells: every state change is recorded once, with a reason an administrator understands."""
     out = Outbox(NodeId(3))
     out.now = Instant(42)
     out.fact(FactKind.LEADER_ELECTED, "two of three votes", term=9)

@@ -62,7 +62,7 @@ def test_best_possible_node_is_always_from_the_top_of_the_list() -> None:
 
 
 def test_a_forming_cluster_gives_a_group_back_to_its_last_owner() -> None:
-    """DESIGN 7, all nodes killed: VMs return to their last owner when it is there."""
+    """Failure table, all nodes killed: VMs return to their last owner when it is there."""
     assert owner(choose(group(A, B), C, Why.START, nodes(A, B, C, C=9), leave=False)) == C
     assert owner(choose(group(), C, Why.START, nodes(A, B, A=1), leave=False)) == B
 
@@ -82,7 +82,7 @@ lists = st.lists(st.sampled_from((A, B, C, D, E, F)), unique=True)
 def test_any_choice_is_a_node_that_may_and_is_explained(
     preferred: list[NodeId], possible: set[NodeId], current: NodeId, why: Why, able: set[NodeId], leave: bool
 ) -> None:
-    """6.5, filter: up and a possible owner; DESIGN 5, reasons: candidates and rule are named, and it is repeatable."""
+    """6.5, filter: up and a possible owner; Invariants, reasons: candidates and rule are named, and it is repeatable."""
     wanted = group(*preferred, possible=tuple(sorted(possible)))
     choice = choose(wanted, current, why, nodes(*sorted(able)), leave)
     may = {n for n in able if (not possible or n in possible) and not (leave and n == current)}

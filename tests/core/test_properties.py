@@ -13,7 +13,7 @@ from hvcluster.model.properties import LIMITS, PROFILES, Properties, Timing, def
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_fits_together(profile: str) -> None:
-    """DESIGN 6: a cluster of any version starts with properties that pass their own checks."""
+    """Profiles and time: a cluster of any version starts with properties that pass their own checks."""
     assert problems(defaults(profile)) == []
 
 
@@ -29,7 +29,7 @@ def test_the_versions_differ_where_windows_does() -> None:
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_each_limit_is_named_with_a_remedy(name: str) -> None:
-    """DESIGN 6: validation answers in an operator's words; the limits themselves are allowed."""
+    """Profiles and time: validation answers in an operator's words; the limits themselves are allowed."""
     low, high = LIMITS[name]
     kind = type(getattr(Properties(), name))
     for value in (low, high):
@@ -41,7 +41,7 @@ def test_each_limit_is_named_with_a_remedy(name: str) -> None:
 
 
 def test_all_problems_come_at_once() -> None:
-    """DESIGN 6: every broken relation at once, not one at a time."""
+    """Profiles and time: every broken relation at once, not one at a time."""
     wrong = replace(
         defaults("ws2008r2"), same_subnet_delay_ms=1, same_subnet_threshold=20, dynamic_quorum=True,
         guest_disk_timeout_ms=2_000, profile="ws2008r2",
@@ -58,7 +58,7 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_every_number_has_a_limit() -> None:
-    """DESIGN 10 (13): limits on everything."""
+    """House style: limits on everything."""
     numbers = {f.name for f in fields(Properties) if type(getattr(Properties(), f.name)) in (int, float)}
     assert numbers == set(LIMITS)
 

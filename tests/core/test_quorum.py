@@ -55,7 +55,7 @@ def test_who_follows_another_or_is_in_another_term_is_no_evidence() -> None:
 
 
 def test_the_echo_of_another_disk_is_no_evidence() -> None:
-    """A wiped voter has no vote: it promises nothing (DESIGN 7)."""
+    """A wiped voter has no vote: it promises nothing (Failure table)."""
     desk, term = leader()
     desk.fire("tick")
     heard = Heard(desk.node, desk.core.incarnation, desk.core.beats.sequence, True)
@@ -73,7 +73,7 @@ def test_a_leader_that_hands_over_has_no_lease_any_more() -> None:
 
 
 def test_a_leader_without_echoes_stops_saying_that_it_has_quorum() -> None:
-    """DESIGN 3: leader heartbeats renew followers only while the leader's own evidence stands."""
+    """Consensus: leader heartbeats renew followers only while the leader's own evidence stands."""
     desk, _ = leader()
     said: list[bool] = []
     for _ in range(desk.timing.threshold + 2):
@@ -87,7 +87,7 @@ def test_a_leader_without_echoes_stops_saying_that_it_has_quorum() -> None:
 
 
 def test_a_leader_alone_ends_its_service_in_time() -> None:
-    """DESIGN 3, losing quorum: event 1177, all VMs are turned off, the service restarts."""
+    """Consensus, losing quorum: event 1177, all VMs are turned off, the service restarts."""
     desk, _ = leader()
     elected = desk.now
     while not restarted(desk):

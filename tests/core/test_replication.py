@@ -241,7 +241,7 @@ def test_a_follower_that_lacks_what_was_compacted_gets_the_snapshot() -> None:
 
 
 def test_a_follower_that_returns_on_an_empty_disk_starts_from_nothing() -> None:
-    """What the old disk held says nothing of the new one (DESIGN 7, disk of a node lost)."""
+    """What the old disk held says nothing of the new one (Failure table, disk of a node lost)."""
     leader = Side(1, [], voters(1, 2), 1).lead()
     leader.replication.propose((Noop(),))
     talk(leader, Side(2, [], voters(1, 2), 1))

@@ -393,7 +393,7 @@ def test_reservations_survive_a_power_loss_whole(type: ReservationType | None) -
 
 
 def test_a_changed_reservation_is_saved_before_anyone_hears_of_it() -> None:
-    """DESIGN 2: Save is a barrier, so it stands first among the effects."""
+    """Cores and shells: Save is a barrier, so it stands first among the effects."""
     bench = Bench()
     session = bench.login(A)
     bench.ask(A, UnitReady())

@@ -163,7 +163,7 @@ commands = st.builds(
 
 
 class Twins(RuleBasedStateMachine):
-    """DESIGN 10 (12): a clever function has a dumb twin in its test."""
+    """House style: a clever function has a dumb twin in its test."""
 
     @initialize()
     def begin(self) -> None:

@@ -19,7 +19,7 @@ def _footer(lun_blocks: int = 20_481) -> bytes:
 
 
 def test_the_footer_lies_where_the_specification_says() -> None:
-    """DESIGN 4: a VM's virtual disk is a fixed VHD; offsets from the specification's table of the hard disk footer."""
+    """Owner of a VM: a VM's virtual disk is a fixed VHD; offsets from the specification's table of the hard disk footer."""
     footer = _footer()
     assert len(footer) == 512
     assert footer[0:8] == b"conectix"
@@ -51,7 +51,7 @@ def test_the_geometry_is_the_one_the_specification_computes(mebibytes: int, expe
 
 @given(at=st.integers(0, 511), bit=st.integers(0, 7))
 def test_any_single_flipped_bit_is_noticed(at: int, bit: int) -> None:
-    """DESIGN 4: a VM runs only from a valid VHD."""
+    """Owner of a VM: a VM runs only from a valid VHD."""
     footer = bytearray(_footer())
     footer[at] ^= 1 << bit
     assert vhd.footer_problem(bytes(footer), 20_481) is not None

@@ -137,7 +137,7 @@ def test_static_quorum_replaces_only_the_vote_of_a_lost_disk() -> None:
 
 
 def test_a_node_on_a_new_disk_never_has_two_votes() -> None:
-    """DESIGN 7: the old disk's vote goes before the new disk's comes."""
+    """Failure table: the old disk's vote goes before the new disk's comes."""
     here = Configuration((voter(1), voter(2), voter(3)), False)
     knows = electorate((voter(1), voter(2), voter(3, 1)), (voter(1), voter(2), voter(3, 1)))
     while (step := next_step(here, knows)) is not None:

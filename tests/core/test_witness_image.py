@@ -76,7 +76,7 @@ class Witness:
 
 
 def test_what_is_written_is_read() -> None:
-    """DESIGN 3: a disk witness stores term, vote, and the whole log and snapshot."""
+    """Consensus: a disk witness stores term, vote, and the whole log and snapshot."""
     witness = Witness()
     witness.install(FIRST, entries(40))
     witness.put(0, witness.header().voted(7, NodeId(3)).encode())

@@ -18,7 +18,7 @@ FOLDER = tree.ROOT / "protos" / "hvcluster" / "v1"
 
 
 def test_generated_code_is_current() -> None:
-    """DESIGN 10: generated code is committed, and a test proves it current (remedy: make proto)."""
+    """House style: generated code is committed, and a test proves it current (remedy: make proto)."""
     done = subprocess.run(
         [sys.executable, str(GENERATOR), "--check"], capture_output=True, text=True, timeout=120, check=False
     )
@@ -27,7 +27,7 @@ def test_generated_code_is_current() -> None:
 
 @pytest.mark.parametrize("proto", sorted(path.stem for path in FOLDER.glob("*.proto")))
 def test_generated_code_is_imported_by_the_name_of_its_package(proto: str) -> None:
-    """DESIGN 10: `from hvcluster.v1 import node_pb2` works with no import rewritten."""
+    """House style: `from hvcluster.v1 import node_pb2` works with no import rewritten."""
     for suffix in ("_pb2", "_pb2_grpc"):
         assert importlib.util.find_spec(f"hvcluster.v1.{proto}{suffix}") is not None
 

@@ -19,7 +19,7 @@ STATES = [
 
 @pytest.mark.parametrize("kind", STATES, ids=lambda kind: kind.__name__)
 def test_the_glossary_names_every_state(kind: type[Enum]) -> None:
-    """DESIGN 9: use the field's words, one meaning each; docs/glossary.md grows with the code."""
+    """Words: use the field's words, one meaning each; docs/glossary.md grows with the code."""
     glossary = (tree.ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").lower()
     words = [member.name.replace("_", " ").lower() for member in kind]
     missing = [word for word in words if not re.search(rf"\b{re.escape(word)}\b", glossary)]

@@ -62,7 +62,7 @@ WORLD_CALLS: Final = frozenset({"breakpoint", "eval", "exec", "hash", "id", "inp
 
 
 def test_the_import_contracts_hold() -> None:
-    """DESIGN 2: an import contract, run by the tests, keeps cores apart from shells and processes from each other."""
+    """Cores and shells: an import contract, run by the tests, keeps cores apart from shells and processes from each other."""
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
     done = subprocess.run(command, cwd=tree.ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -76,7 +76,7 @@ def test_every_import_root_has_a_row() -> None:
 
 
 def test_nobody_imports_more_than_the_table_allows() -> None:
-    """DESIGN 10, arrows: sim to the cores, cores to the model; shells to their own core, runtime, protos and model."""
+    """House style, arrows: sim to the cores, cores to the model; shells to their own core, runtime, protos and model."""
     broken = []
     for path, module in _modules():
         row = _row(module)
@@ -104,7 +104,7 @@ def test_nobody_imports_what_is_not_asked_for() -> None:
 
 
 def test_what_decides_needs_nothing_but_the_standard_library_and_no_part_that_reaches_the_world() -> None:
-    """DESIGN 2: cores and the nouns they share have no I/O, no clock, no randomness of their own."""
+    """Cores and shells: cores and the nouns they share have no I/O, no clock, no randomness of their own."""
     broken = []
     for path, module in _modules():
         if not _within(module, PURE):
@@ -117,7 +117,7 @@ def test_what_decides_needs_nothing_but_the_standard_library_and_no_part_that_re
 
 
 def test_cores_call_nothing_that_reaches_the_world_and_wait_for_nothing() -> None:
-    """DESIGN 2: cores are synchronous; a result may not depend on the process that computes it."""
+    """Cores and shells: cores are synchronous; a result may not depend on the process that computes it."""
     broken = []
     for path, module in _modules():
         if not _within(module, CORES):
@@ -131,7 +131,7 @@ def test_cores_call_nothing_that_reaches_the_world_and_wait_for_nothing() -> Non
 
 
 def test_cores_never_iterate_over_a_set() -> None:
-    """DESIGN 2, contract 4: sorted tuples, never sets (seen where the set is written in the loop itself)."""
+    """Cores and shells, contract 4: sorted tuples, never sets (seen where the set is written in the loop itself)."""
     broken = [
         f"{tree.shown(path)}:{loop.lineno if isinstance(loop, ast.For) else loop.iter.lineno}"
         for path, module in _modules()

@@ -30,7 +30,7 @@ def _asked_for(lock: str) -> list[Requirement]:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_the_lock_answers_pyproject(lock: str) -> None:
-    """Issue 2, repository: what pyproject.toml asks for is pinned within its bounds (remedy: make lock)."""
+    """Repository: what pyproject.toml asks for is pinned within its bounds (remedy: make lock)."""
     pins = _pins(lock)
     unanswered = [
         f"{asked} (pinned: {pins.get(canonicalize_name(asked.name), 'not at all')})"

@@ -16,7 +16,7 @@ from tests.house import tree
     ids=["style", "format", "types"],
 )
 def test_the_tree_is_clean(tool: str, arguments: list[str]) -> None:
-    """Issue 2, repository: ruff and mypy strict over all import roots and the tests."""
+    """Repository: ruff and mypy strict over all import roots and the tests."""
     command = [sys.executable, "-m", tool, *arguments]
     done = subprocess.run(command, cwd=tree.ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, f"{' '.join(command[2:])}\n{done.stdout}{done.stderr}"

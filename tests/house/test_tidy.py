@@ -13,21 +13,21 @@ MAX_FUNCTION_LINES = 70
 
 
 def test_every_module_opens_with_its_law() -> None:
-    """DESIGN 10, style 7: a module's docstring says what lives in it and what must not."""
+    """House style: a module's docstring says what lives in it and what must not."""
     written = [path for path in tree.python_files() if path.name != "__init__.py" or path.stat().st_size > 0]
     silent = [tree.shown(path) for path in written if not (ast.get_docstring(tree.parsed(path)) or "").strip()]
     assert not silent, f"no docstring at the top of: {silent}"
 
 
 def test_no_module_outgrows_a_reader() -> None:
-    """DESIGN 10: a module is split before it passes 400 lines."""
+    """House style: a module is split before it passes 400 lines."""
     lengths = {tree.shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in tree.product_files()}
     long = {name: lines for name, lines in lengths.items() if lines > MAX_MODULE_LINES}
     assert not long, f"more than {MAX_MODULE_LINES} lines: {long}"
 
 
 def test_no_function_outgrows_a_reader() -> None:
-    """DESIGN 10: a function is split before it passes 70 lines; decorators and docstring are not counted."""
+    """House style: a function is split before it passes 70 lines; decorators and docstring are not counted."""
     long = {}
     for path in tree.product_files():
         for node in ast.walk(tree.parsed(path)):
@@ -39,7 +39,7 @@ def test_no_function_outgrows_a_reader() -> None:
 
 
 def test_every_test_is_a_sentence_with_its_reason() -> None:
-    """DESIGN 10, style 11: a test has a docstring that names the requirement it holds."""
+    """House style: a test has a docstring that names the requirement it holds."""
     silent = [
         f"{tree.shown(path)}:{node.lineno} {node.name}"
         for path in tree.python_files()
@@ -65,7 +65,7 @@ def test_nothing_is_left_for_later_in_the_code() -> None:
 
 
 def test_the_namespace_package_has_no_init_of_its_own() -> None:
-    """DESIGN 10: one `__init__.py` in a `hvcluster/` folder itself would hide the six other import roots."""
+    """House style: one `__init__.py` in a `hvcluster/` folder itself would hide the six other import roots."""
     found = [root for root in tree.IMPORT_ROOTS if (tree.ROOT / root / "hvcluster" / "__init__.py").exists()]
     assert not found, f"remove hvcluster/__init__.py of: {found}"
 

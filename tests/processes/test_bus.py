@@ -103,7 +103,7 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def test_heartbeats_reach_the_others_and_not_their_sender(broker: BrokerProcess) -> None:
-    """DESIGN 3: every node publishes one heartbeat on every bus."""
+    """Consensus: every node publishes one heartbeat on every bus."""
     one, two = Node(1, broker.port), Node(2, broker.port)
     async with on_bus(one, two):
         await one.reaches(two, 1)
@@ -112,7 +112,7 @@ async def test_heartbeats_reach_the_others_and_not_their_sender(broker: BrokerPr
 
 
 async def test_a_bus_comes_back_after_its_broker(broker: BrokerProcess) -> None:
-    """DESIGN 7, buses: a killed broker is reconnected to as soon as it is back, and announcements are there again."""
+    """Failure table, buses: a killed broker is reconnected to as soon as it is back, and announcements are there again."""
     one, two = Node(1, broker.port), Node(2, broker.port)
     one.bus.announce("vm", "D1", b"here")
     async with on_bus(one, two):
@@ -137,7 +137,7 @@ async def retained(broker: BrokerProcess, topic: str) -> bytes:
 
 
 async def test_many_announcements_made_at_once_go_out_at_once(broker: BrokerProcess) -> None:
-    """DESIGN 4: the switch learns where a VM is served when it is online, not some heartbeats later."""
+    """Owner of a VM: the switch learns where a VM is served when it is online, not some heartbeats later."""
     one = Node(1, broker.port)
     async with on_bus(one):
         for number in range(50):
@@ -146,7 +146,7 @@ async def test_many_announcements_made_at_once_go_out_at_once(broker: BrokerProc
 
 
 async def test_a_bus_with_nothing_to_do_costs_nothing(broker: BrokerProcess) -> None:
-    """Issue 2, idle cost: nothing keeps turning the loop after a publication."""
+    """Idle cost: nothing keeps turning the loop after a publication."""
     one = Node(1, broker.port)
     async with on_bus(one):
         one.publish(1)
@@ -158,7 +158,7 @@ async def test_a_bus_with_nothing_to_do_costs_nothing(broker: BrokerProcess) -> 
 
 
 async def test_a_lost_connection_leaves_a_will_and_a_polite_end_does_not(broker: BrokerProcess) -> None:
-    """DESIGN 3: the last will names the node and its incarnation; a node that says goodbye has none."""
+    """Consensus: the last will names the node and its incarnation; a node that says goodbye has none."""
     ear = Node(1, broker.port)
     payload = wire.will_bytes("lab-1", NodeId(3), Incarnation(9))
     will = aiomqtt.Will("hvcluster/lab-1/will/3", payload, qos=1)
@@ -189,7 +189,7 @@ async def dying(broker: BrokerProcess, will: aiomqtt.Will) -> tuple[asyncio.Stre
 
 
 async def test_what_does_not_belong_here_is_counted_and_ignored(broker: BrokerProcess) -> None:
-    """Issue 2, bad input: malformed, oversized, foreign, misplaced and retained messages on the bus."""
+    """Bad input: malformed, oversized, foreign, misplaced and retained messages on the bus."""
     one = Node(1, broker.port)
     good = wire.heartbeat_bytes("lab-1", beat(2, 1))
     topic = "hvcluster/lab-1/heartbeat/"
@@ -234,7 +234,7 @@ async def test_a_cut_bus_stays_connected_and_silent_in_the_cut_direction(broker:
 
 
 async def test_a_silent_broker_blocks_nothing_and_is_noticed(broker: BrokerProcess) -> None:
-    """DESIGN 3: nothing a broker omits blocks the loop; a frozen one is found by its silence and reconnected to."""
+    """Consensus: nothing a broker omits blocks the loop; a frozen one is found by its silence and reconnected to."""
     one, two = Node(1, broker.port), Node(2, broker.port)
     async with on_bus(one, two):
         os.kill(broker.pid, signal.SIGSTOP)

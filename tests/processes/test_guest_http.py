@@ -168,7 +168,7 @@ async def raw(address: str, request: bytes) -> bytes:
 
 @on_both_loops
 async def test_a_vm_serves_what_the_lun_has() -> None:
-    """Issue 2, VMs: GET / tells VM, node, generation, sequence, boots; POST /append; GET /records?from=."""
+    """VMs: GET / tells VM, node, generation, sequence, boots; POST /append; GET /records?from=."""
     async with lab(San()) as node:
         node.host.start("D1", FIRST, LUN, 0)
         base = await node.online()
@@ -192,7 +192,7 @@ async def test_a_vm_serves_what_the_lun_has() -> None:
 
 @on_both_loops
 async def test_the_next_owner_has_every_acknowledged_record() -> None:
-    """DESIGN 1 and 4: kill the owner, boot from the same LUN elsewhere; nothing acknowledged is missing."""
+    """Owner of a VM: kill the owner, boot from the same LUN elsewhere; nothing acknowledged is missing."""
     san = San()
     async with lab(san) as one, lab(san, "b", 2) as two:
         one.host.start("D1", FIRST, LUN, 0)
@@ -209,7 +209,7 @@ async def test_the_next_owner_has_every_acknowledged_record() -> None:
 
 @on_both_loops
 async def test_twenty_vms_boot_side_by_side() -> None:
-    """Issue 2, point 3: 20 VMs after a kill; their boot delays must not add up."""
+    """Many VMs at once: 20 VMs after a kill; their boot delays must not add up."""
     async with lab(San(luns=20)) as node:
         begun = time.monotonic()
         for number in range(20):
@@ -263,7 +263,7 @@ async def test_a_body_of_unstated_length_is_limited_too() -> None:
 
 @on_both_loops
 async def test_an_append_is_not_acknowledged_while_the_array_is_silent() -> None:
-    """DESIGN 4: acknowledged only after the LUN has it."""
+    """Owner of a VM: acknowledged only after the LUN has it."""
     async with lab(San()) as node:
         node.host.start("D1", FIRST, LUN, 0)
         base = await node.online()
@@ -278,7 +278,7 @@ async def test_an_append_is_not_acknowledged_while_the_array_is_silent() -> None
 
 @on_both_loops
 async def test_a_vm_whose_disk_was_taken_stops_and_says_what_it_does_not_know() -> None:
-    """DESIGN 4 and 7: a late write meets RESERVATION CONFLICT; the VM turns off; the client hears 503."""
+    """Owner of a VM: a late write meets RESERVATION CONFLICT; the VM turns off; the client hears 503."""
     async with lab(San()) as node:
         node.host.start("D1", FIRST, LUN, 0)
         base = await node.online()
@@ -315,7 +315,7 @@ async def test_power_off_drops_every_connection_at_once() -> None:
 
 @on_both_loops
 async def test_a_polite_stop_answers_those_who_wait() -> None:
-    """DESIGN 4, planned offline: the guest finishes its writes and its clients hear of it."""
+    """Owner of a VM, planned offline: the guest finishes its writes and its clients hear of it."""
     async with lab(San()) as node:
         node.host.start("D1", FIRST, LUN, 0)
         base = await node.online()
@@ -331,7 +331,7 @@ async def test_a_polite_stop_answers_those_who_wait() -> None:
 
 @on_both_loops
 async def test_an_array_that_never_answers_ends_the_vm_within_its_disk_timeout() -> None:
-    """DESIGN 7: VMs stall and retry within the guest timeout, not longer."""
+    """Failure table: VMs stall and retry within the guest timeout, not longer."""
     async with lab(San(), disk_timeout_us=200_000) as node:
         node.host.start("D1", FIRST, LUN, 0)
         base = await node.online()
@@ -347,7 +347,7 @@ async def test_an_array_that_never_answers_ends_the_vm_within_its_disk_timeout()
 
 @on_both_loops
 async def test_paths_that_come_and_go_are_followed() -> None:
-    """DESIGN 7, path lost: a VM uses whichever path is up, and waits while none is."""
+    """Failure table, path lost: a VM uses whichever path is up, and waits while none is."""
     async with lab(San()) as node:
         for path in (A, B):
             node.host.path_changed(path, False)
@@ -360,7 +360,7 @@ async def test_paths_that_come_and_go_are_followed() -> None:
 
 @on_both_loops
 async def test_every_start_is_answered_by_exactly_one_stop() -> None:
-    """DESIGN 2: every question gets exactly one answer, whenever the VM is turned off."""
+    """Cores and shells: every question gets exactly one answer, whenever the VM is turned off."""
     async with lab(San(luns=4)) as node:
         node.host.start("D0", FIRST, LUN, 0)
         node.host.start("D1", FIRST, LunId(LUN + 1), 60_000_000)

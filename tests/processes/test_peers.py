@@ -84,7 +84,7 @@ async def test_messages_arrive_in_order_with_their_sender() -> None:
 
 
 async def test_what_cannot_be_delivered_is_dropped_and_counted_and_the_wire_heals() -> None:
-    """DESIGN 2: messages may be lost; a restarted peer is reached again within the backoff of half a second."""
+    """Cores and shells: messages may be lost; a restarted peer is reached again within the backoff of half a second."""
     here, there = ports.free(2)
     one, two = Node(1, there), Node(2, here)
     async with sending(one):
@@ -104,7 +104,7 @@ async def test_what_cannot_be_delivered_is_dropped_and_counted_and_the_wire_heal
 
 
 async def test_the_queue_to_a_silent_peer_is_bounded() -> None:
-    """DESIGN 8: every queue is a named limit; the oldest go first."""
+    """Security and limits: every queue is a named limit; the oldest go first."""
     one = Node(1, ports.free(1)[0])
     for term in range(peers.MAX_WAITING + 10):
         one.peers.send(NodeId(2), TimeoutNow(term))
@@ -112,7 +112,7 @@ async def test_the_queue_to_a_silent_peer_is_bounded() -> None:
 
 
 async def test_strangers_are_counted_and_ignored() -> None:
-    """Issue 2, bad input: malformed or foreign-cluster messages on gRPC never reach the core."""
+    """Bad input: malformed or foreign-cluster messages on gRPC never reach the core."""
     here, there = ports.free(2)
     two = Node(2, here)
     served = await two.serve(there)
@@ -158,7 +158,7 @@ async def test_a_cut_peer_hears_nothing_one_way() -> None:
 
 
 async def test_a_probe_tells_a_closed_port_from_an_open_one() -> None:
-    """DESIGN 3, connection loss: only a refused direct probe speaks for a peer that is gone."""
+    """Consensus, connection loss: only a refused direct probe speaks for a peer that is gone."""
     here, there = ports.free(2)
     one, two = Node(1, there), Node(2, here)
     outcomes: list[ProbeOutcome] = []

@@ -263,7 +263,7 @@ class TestFaults:
             assert order == sorted(order)
 
     async def test_without_allow_chaos_there_is_no_chaos(self, tmp_path: Path) -> None:
-        """DESIGN 8."""
+        """Security and limits."""
         async with array(tmp_path) as san:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await san.chaos().SetFault(san_pb2.SanFault(initiator="a", refuse=True))

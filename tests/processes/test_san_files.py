@@ -65,7 +65,7 @@ class TestTheJournal:
     def test_the_oldest_file_goes_when_the_newest_is_full(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """DESIGN 10 (13): a limit on everything; numbers stay right across files and restarts."""
+        """House style: a limit on everything; numbers stay right across files and restarts."""
         monkeypatch.setattr(journal_module, "MAX_FILE_BYTES", 2_000)
         journal = Journal(tmp_path)
         for lba in range(1, 201):

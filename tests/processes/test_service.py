@@ -134,7 +134,7 @@ Drive = Callable[[Callable[[Event], Sequence[Effect]]], Driven]
 
 
 async def test_started_comes_first_and_effects_are_performed_in_order(drive: Drive) -> None:
-    """DESIGN 2: performs effects in order; core/events.py: Started is always the first event."""
+    """Cores and shells: performs effects in order; core/events.py: Started is always the first event."""
     driven = drive(
         lambda event: [
             say(1),
@@ -150,7 +150,7 @@ async def test_started_comes_first_and_effects_are_performed_in_order(drive: Dri
 
 
 async def test_saves_of_one_turn_are_durable_before_anything_after_the_first_of_them(drive: Drive) -> None:
-    """DESIGN 2: Save is a barrier; events that wait together share one commit, at the place of the first save."""
+    """Cores and shells: Save is a barrier; events that wait together share one commit, at the place of the first save."""
     driven = drive(lambda event: [say(event.term), vote(event.term)] if isinstance(event, _Term) else [])
     for term in (1, 2, 3):
         driven.service.post(_term(term))
@@ -171,14 +171,14 @@ def _term(number: int) -> Event:
 
 
 async def test_an_identity_is_used_once_it_is_durable(drive: Drive) -> None:
-    """DESIGN 3: an incarnation is never seen twice, so it is saved before anybody hears of it."""
+    """Consensus: an incarnation is never seen twice, so it is saved before anybody hears of it."""
     driven = drive(lambda _: [fx.Save(vote=(1, PEER), identity=(StoreId(1), Incarnation(2)))])
     await driven.until(lambda: len(driven.world.log) == 2)
     assert driven.world.log == ["save 1", "identify 2"]
 
 
 async def test_a_timer_fires_once_not_early_and_where_it_was_moved_to(drive: Drive) -> None:
-    """DESIGN 2, contract 3: timers are named; setting one moves it."""
+    """Cores and shells, contract 3: timers are named; setting one moves it."""
     begun = monotonic_us()
     at: list[Instant] = []
 
@@ -228,7 +228,7 @@ async def test_a_timer_moved_while_it_waits_in_the_inbox_does_not_fire_twice(dri
 
 
 async def test_every_question_gets_its_answer(drive: Drive) -> None:
-    """DESIGN 2, contract 2: every question gets exactly one answer event."""
+    """Cores and shells, contract 2: every question gets exactly one answer event."""
     driven = drive(
         lambda event: (
             [fx.SubmitScsi(7, A, LunId(2), TestUnitReady()), fx.ProbePeer(PEER)] if event == ev.Started() else []
@@ -287,7 +287,7 @@ async def test_the_end_of_the_process_ends_the_driver() -> None:
 
 
 async def test_a_core_that_raises_ends_the_driver() -> None:
-    """DESIGN 2, contract 1: an AssertionError is our bug and the process dies; nothing half done leaves."""
+    """Cores and shells, contract 1: an AssertionError is our bug and the process dies; nothing half done leaves."""
 
     def on(event: Event) -> list[Effect]:
         raise AssertionError("a bug")

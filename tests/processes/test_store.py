@@ -92,7 +92,7 @@ def test_a_snapshot_keeps_the_entries_after_it_unless_the_log_is_reset(tmp_path:
 
 
 def test_a_save_that_breaks_the_log_changes_nothing(tmp_path: Path) -> None:
-    """DESIGN 2: a Save is durable as a whole or not at all; one that would leave a gap is a bug and stops the node."""
+    """Cores and shells: a Save is durable as a whole or not at all; one that would leave a gap is a bug and stops the node."""
     store = Store.create(tmp_path, WIPED)
     with pytest.raises(AssertionError):
         store.save([Save(vote=(8, NodeId(1)), append=(entry(2),))])
@@ -100,7 +100,7 @@ def test_a_save_that_breaks_the_log_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_kill_loses_no_acknowledged_save(tmp_path: Path) -> None:
-    """DESIGN 2: `Save` is a barrier; what was said to be durable is there after SIGKILL, whole and readable."""
+    """Cores and shells: `Save` is a barrier; what was said to be durable is there after SIGKILL, whole and readable."""
     Store.create(tmp_path, WIPED).close()
     acknowledged = 0
     for round_ in range(5):
@@ -147,7 +147,7 @@ def damaged(folder: Path, statement: str) -> None:
     ],
 )
 def test_a_state_that_is_not_whole_is_refused(tmp_path: Path, statement: str, what: str) -> None:
-    """Issue 2, bad input: a corrupt saved-state file is named, with the way back; never start from half a file."""
+    """Bad input: a corrupt saved-state file is named, with the way back; never start from half a file."""
     state = SavedState(StoreId(1), Incarnation(1), 2, NOBODY, snapshot(4), (entry(5), entry(6), entry(7)))
     Store.create(tmp_path, state).close()
     damaged(tmp_path, statement)
@@ -159,7 +159,7 @@ def test_a_state_that_is_not_whole_is_refused(tmp_path: Path, statement: str, wh
 
 @pytest.mark.parametrize("keep", [0, 50, 4096, 9000])
 def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
-    """Issue 2, bad input: also when nothing is left of the file, or only its header."""
+    """Bad input: also when nothing is left of the file, or only its header."""
     Store.create(tmp_path, SavedState(StoreId(1), Incarnation(1), 2, NOBODY, snapshot(4), (entry(5),))).close()
     os.truncate(tmp_path / FILE_NAME, keep)
     with pytest.raises(CorruptState):
@@ -167,14 +167,14 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """Issue 2, bad input: not a database at all."""
+    """Bad input: not a database at all."""
     (tmp_path / FILE_NAME).write_bytes(b"not a database " * 1000)
     with pytest.raises(CorruptState, match="not a database"):
         begin(tmp_path, tmp_path.parent / "marker", DEFINITION, NodeId(1))
 
 
 def test_a_new_disk_is_founded_once_and_a_wiped_one_joins_empty(tmp_path: Path) -> None:
-    """DESIGN 7, last row but one: a wiped voter comes back under another identity and never as a founder."""
+    """Failure table, last row but one: a wiped voter comes back under another identity and never as a founder."""
     marker = tmp_path / "genesis" / "hv1"
     first = begin(tmp_path / "hv1", marker, DEFINITION, NodeId(1))
     first.store.close()
@@ -202,7 +202,7 @@ def test_a_marker_without_a_state_is_a_wiped_disk(tmp_path: Path) -> None:
 
 
 def test_rejoin_empty_sets_a_corrupt_state_aside(tmp_path: Path) -> None:
-    """Issue 2, bad input: the way back keeps the old file for whoever wants to look at it."""
+    """Bad input: the way back keeps the old file for whoever wants to look at it."""
     folder = tmp_path / "hv1"
     folder.mkdir()
     (folder / FILE_NAME).write_bytes(b"garbage")

@@ -93,13 +93,13 @@ def only(payload: bytes) -> Delivery | Rejected:
 
 @given(heartbeats)
 def test_a_heartbeat_comes_back_as_it_was_sent(beat: m.Heartbeat) -> None:
-    """DESIGN 3: heartbeats carry node, incarnation, sequence, term, leader, commit index and whom they hear."""
+    """Consensus: heartbeats carry node, incarnation, sequence, term, leader, commit index and whom they hear."""
     assert wire.read_heartbeat(wire.heartbeat_bytes("lab-1", beat), US) == beat
 
 
 @given(st.lists(messages, min_size=1, max_size=5))
 def test_messages_come_back_in_order_with_their_sender(said: list[m.Message]) -> None:
-    """DESIGN 10: adapters translate and nothing else; messages that travel together keep their order."""
+    """House style: adapters translate and nothing else; messages that travel together keep their order."""
     payload = envelopes.join([sent(message) for message in said])
     expected = [Delivery(NodeId(2), StoreId(5), Incarnation(6), message) for message in said]
     assert list(envelopes.read(payload, US)) == expected
@@ -107,7 +107,7 @@ def test_messages_come_back_in_order_with_their_sender(said: list[m.Message]) ->
 
 @given(st.binary(max_size=300))
 def test_garbage_is_rejected_and_never_raises(garbage: bytes) -> None:
-    """Issue 2, bad input: malformed messages are counted and ignored."""
+    """Bad input: malformed messages are counted and ignored."""
     assert all(isinstance(item, Rejected) for item in envelopes.read(garbage, US))
     with pytest.raises(Rejected):
         wire.read_heartbeat(garbage, US)
@@ -117,7 +117,7 @@ def test_garbage_is_rejected_and_never_raises(garbage: bytes) -> None:
 
 @given(messages, st.data())
 def test_a_message_with_a_broken_byte_is_read_or_rejected(message: m.Message, data: st.DataObject) -> None:
-    """Issue 2, bad input: whatever a byte turns into, what comes through keeps to the limits."""
+    """Bad input: whatever a byte turns into, what comes through keeps to the limits."""
     payload = bytearray(sent(message))
     payload[data.draw(st.integers(0, len(payload) - 1))] ^= data.draw(st.integers(1, 255))
     for item in envelopes.read(bytes(payload), US):
@@ -132,7 +132,7 @@ def reason(item: Delivery | Rejected) -> Reason:
 
 
 def test_strangers_are_told_apart() -> None:
-    """Issue 2, bad input: counted by reason, so that an operator sees a foreign cluster on the same wire."""
+    """Bad input: counted by reason, so that an operator sees a foreign cluster on the same wire."""
     note = m.TimeoutNow(3)
     assert reason(only(sent(note, Membership("lab-2", NodeId(2), US.nodes)))) is Reason.FOREIGN_CLUSTER
     assert reason(only(sent(note, Membership("lab-1", NodeId(9), US.nodes)))) is Reason.UNKNOWN_SENDER

@@ -276,6 +276,8 @@ class Judge:
         quorum.
         """
         machines = self._world.machines.values()
+        if not all(machine.life for machine in machines):
+            return False  # not everything is switched on yet
         newest = max(machines, key=lambda m: (m.core.state.log.last_term, m.core.state.log.last_index))
         configuration = newest.core.state.log.configuration
         intact = {(m.node, m.saved.store) for m in machines}
