@@ -153,7 +153,7 @@ def test_two_nodes_never_share_a_generation() -> None:
 
 
 def test_two_histories_cannot_be_spliced_into_one() -> None:
-    """Owner of a VM: a record holds the checksum of the previous one, so a record that was replaced by another shows."""
+    """VM: a record holds the checksum of the previous one, so a record that was replaced by another shows."""
     one = chain((1, 1, MAX_GROUP + 5))
     before = check(genesis("D1"), one[:3]).records[-1]
     other, _ = encode(tail_after(before), Kind.DATA, Generation(1), NodeId(1), b"another history")

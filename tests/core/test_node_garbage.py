@@ -1,4 +1,6 @@
-"""Whatever peers, the array and operators say, in any order, a node's core never raises (Cores and shells, contract 1)."""
+"""Whatever peers, the array and operators say, in any order, a node's core never raises (contract
+1).
+"""
 
 from __future__ import annotations
 

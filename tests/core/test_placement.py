@@ -82,7 +82,7 @@ lists = st.lists(st.sampled_from((A, B, C, D, E, F)), unique=True)
 def test_any_choice_is_a_node_that_may_and_is_explained(
     preferred: list[NodeId], possible: set[NodeId], current: NodeId, why: Why, able: set[NodeId], leave: bool
 ) -> None:
-    """6.5, filter: up and a possible owner; Invariants, reasons: candidates and rule are named, and it is repeatable."""
+    """Filter: up and a possible owner; Invariants, reasons: candidates and rule are named, and it is repeatable."""
     wanted = group(*preferred, possible=tuple(sorted(possible)))
     choice = choose(wanted, current, why, nodes(*sorted(able)), leave)
     may = {n for n in able if (not possible or n in possible) and not (leave and n == current)}

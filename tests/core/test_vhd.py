@@ -19,7 +19,9 @@ def _footer(lun_blocks: int = 20_481) -> bytes:
 
 
 def test_the_footer_lies_where_the_specification_says() -> None:
-    """Owner of a VM: a VM's virtual disk is a fixed VHD; offsets from the specification's table of the hard disk footer."""
+    """Owner of a VM: a VM's virtual disk is a fixed VHD; offsets from the specification's table of the hard disk
+    footer.
+    """
     footer = _footer()
     assert len(footer) == 512
     assert footer[0:8] == b"conectix"

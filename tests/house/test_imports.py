@@ -62,7 +62,9 @@ WORLD_CALLS: Final = frozenset({"breakpoint", "eval", "exec", "hash", "id", "inp
 
 
 def test_the_import_contracts_hold() -> None:
-    """Cores and shells: an import contract, run by the tests, keeps cores apart from shells and processes from each other."""
+    """Cores and shells: an import contract, run by the tests, keeps cores apart from shells and processes from each
+    other.
+    """
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
     done = subprocess.run(command, cwd=tree.ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -76,7 +78,7 @@ def test_every_import_root_has_a_row() -> None:
 
 
 def test_nobody_imports_more_than_the_table_allows() -> None:
-    """House style, arrows: sim to the cores, cores to the model; shells to their own core, runtime, protos and model."""
+    """Arrows: sim to the cores, cores to the model; shells to their own core, runtime, protos and model."""
     broken = []
     for path, module in _modules():
         row = _row(module)

@@ -112,7 +112,9 @@ async def test_heartbeats_reach_the_others_and_not_their_sender(broker: BrokerPr
 
 
 async def test_a_bus_comes_back_after_its_broker(broker: BrokerProcess) -> None:
-    """Failure table, buses: a killed broker is reconnected to as soon as it is back, and announcements are there again."""
+    """Failure table, buses: a killed broker is reconnected to as soon as it is back, and announcements are there
+    again.
+    """
     one, two = Node(1, broker.port), Node(2, broker.port)
     one.bus.announce("vm", "D1", b"here")
     async with on_bus(one, two):

@@ -150,7 +150,7 @@ async def test_started_comes_first_and_effects_are_performed_in_order(drive: Dri
 
 
 async def test_saves_of_one_turn_are_durable_before_anything_after_the_first_of_them(drive: Drive) -> None:
-    """Cores and shells: Save is a barrier; events that wait together share one commit, at the place of the first save."""
+    """Shells: Save is a barrier; events that wait together share one commit, at the place of the first save."""
     driven = drive(lambda event: [say(event.term), vote(event.term)] if isinstance(event, _Term) else [])
     for term in (1, 2, 3):
         driven.service.post(_term(term))

@@ -92,7 +92,9 @@ def test_a_snapshot_keeps_the_entries_after_it_unless_the_log_is_reset(tmp_path:
 
 
 def test_a_save_that_breaks_the_log_changes_nothing(tmp_path: Path) -> None:
-    """Cores and shells: a Save is durable as a whole or not at all; one that would leave a gap is a bug and stops the node."""
+    """Cores and shells: a Save is durable as a whole or not at all; one that would leave a gap is a bug and stops the
+    node.
+    """
     store = Store.create(tmp_path, WIPED)
     with pytest.raises(AssertionError):
         store.save([Save(vote=(8, NodeId(1)), append=(entry(2),))])
