@@ -67,6 +67,7 @@ class Machine:
         self.frozen = False
         self.life = 0
         self.exited = False
+        self.died_at = -1_000_000
         self.core: NodeCore
         self.crash_in: int | None = None
         self._timers: dict[str, int] = {}
@@ -118,6 +119,7 @@ class Machine:
         if not self.alive:
             return
         self.alive = self.frozen = False
+        self.died_at = self._world.now
         self.life += 1
         self.guests = {}
         for link in self.links.values():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BUS_LOW_US, BUS_HIGH_US = 300, 3_000
 PEER_LOW_US, PEER_HIGH_US = 200, 2_000
+LINGER_US = 15_000  # how long a killed process may hold its port after its bus connections are gone
 WILL_LOW_US, WILL_HIGH_US = 500, 20_000
 
 
@@ -91,7 +92,8 @@ class Network:
             self._world.after(delay, self._probe_arrives, prober, target)
 
     def _probe_arrives(self, prober: NodeId, target: NodeId) -> None:
-        alive = self._world.machines[target].alive
+        machine = self._world.machines[target]
+        alive = machine.alive or self._world.now - machine.died_at < LINGER_US
         self._probed(prober, target, ev.ProbeOutcome.ANSWERED if alive else ev.ProbeOutcome.REFUSED)
 
     def _probed(self, prober: NodeId, target: NodeId, outcome: ev.ProbeOutcome) -> None:

@@ -18,8 +18,12 @@ from .outbox import Outbox
 
 DIRECT = "direct"
 NEVER = Instant(-(10**15))
+PEER_TIMER = "peer:"
+PROBE_TIMER = "probe:"
+PROBE_PAUSE_US = 10_000  # doubles; a process that was killed has let go of its port within a few of these
+MAX_PROBES = 5
 QUIET_DELAYS = (
-    2.5  # a bus is quiet towards a peer after this many heartbeats missed in a row; then we also speak directly
+    2.5  # after so many heartbeats missed in a row a bus is quiet towards a peer; then we also speak directly
 )
 WANTED_DELAYS = 3  # how long after a direct heartbeat the peer gets ours directly too
 
@@ -35,10 +39,12 @@ class Peer:
         "incarnation",
         "last_bus",
         "last_heard",
+        "probes",
         "regrouping",
         "routes",
         "storage_since",
         "store",
+        "suspected_at",
         "unreachable",
     )
 
@@ -54,6 +60,8 @@ class Peer:
         self.direct_wanted_until = NEVER
         self.unreachable = True
         self.regrouping: str | None = None  # silent for the detection time; the reason, until the regroup delay is over
+        self.suspected_at = NEVER  # when its last will was heard
+        self.probes = 0  # how often it was probed since, without being refused
         self.storage_since = NEVER  # since when its storage flag is what it is
 
     @property
@@ -164,7 +172,7 @@ class Heartbeats:
         peer.regrouping = None
         if peer.unreachable:
             peer.unreachable = False
-            self._out.timer(f"peer:{peer.id}", now + self._detection)
+            self._out.timer(f"{PEER_TIMER}{peer.id}", now + self._detection)
         if old is not None and beat.sequence <= old.sequence:
             return None
         if old is None or old.storage != beat.storage:
@@ -194,7 +202,7 @@ class Heartbeats:
             return
         due = peer.last_heard + self._detection
         if now < due:
-            self._out.timer(f"peer:{node}", due)
+            self._out.timer(f"{PEER_TIMER}{node}", due)
             return
         silence_ms = (now - peer.last_heard) // 1000
         self._lose(now, peer, f"nothing heard on any route for {silence_ms} ms ({self._timing.threshold} heartbeats)")
@@ -205,7 +213,7 @@ class Heartbeats:
             self._unreachable(peer, reason)
             return
         peer.regrouping = reason
-        self._out.timer(f"peer:{peer.id}", now + self._timing.regroup)
+        self._out.timer(f"{PEER_TIMER}{peer.id}", now + self._timing.regroup)
 
     def _unreachable(self, peer: Peer, reason: str) -> None:
         for route in sorted(peer.routes):
@@ -230,7 +238,31 @@ class Heartbeats:
         """A peer's bus connection broke. With connection-loss detection: probe it."""
         peer = self.peers.get(node)
         if self._connection_loss and peer is not None and peer.incarnation == incarnation and not peer.unreachable:
+            peer.suspected_at = self._out.now
+            peer.probes = 0
             self._out.add(ProbePeer(node))
+
+    def probed(self, now: Instant, node: NodeId, refused: bool) -> None:
+        """The answer to a probe. A dying process may still hold its port when its bus connection is gone: ask again."""
+        peer = self.peers.get(node)
+        if peer is None:
+            return
+        if refused:
+            self.probe_refused(node, peer.incarnation)
+            return
+        if peer.unreachable or peer.last_heard > peer.suspected_at or peer.probes >= MAX_PROBES:
+            return
+        self._out.timer(f"{PROBE_TIMER}{node}", now + (PROBE_PAUSE_US << peer.probes))
+        peer.probes += 1
+
+    def timer(self, now: Instant, name: str) -> None:
+        """One of our timers fired."""
+        if name.startswith(PEER_TIMER):
+            self.detection_due(now, NodeId(int(name.removeprefix(PEER_TIMER))))
+        elif name.startswith(PROBE_TIMER):
+            peer = self.peers.get(NodeId(int(name.removeprefix(PROBE_TIMER))))
+            if peer is not None and not peer.unreachable and peer.last_heard <= peer.suspected_at:
+                self._out.add(ProbePeer(peer.id))
 
     def probe_refused(self, node: NodeId, incarnation: Incarnation) -> None:
         """After a last will, nothing listens at the peer any more: it is gone."""

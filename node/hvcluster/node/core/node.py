@@ -103,8 +103,8 @@ class NodeCore(Parts):
             handler(now)
         elif name.startswith(PREFIX):
             self.procedures.timer(now, name[len(PREFIX) :])
-        elif name.startswith("peer:"):
-            self.beats.detection_due(now, NodeId(int(name[5:])))
+        else:
+            self.beats.timer(now, name)
 
     def _beat(self, now: Instant, route: str, beat: msg.Heartbeat) -> bool:
         """Take in a heartbeat; False when nothing can follow from it."""
@@ -199,9 +199,7 @@ class NodeCore(Parts):
         self.beats.will_heard(event.node, event.incarnation)
 
     def _probed(self, now: Instant, event: ev.PeerProbed) -> None:
-        peer = self.beats.peers.get(event.node)
-        if peer is not None and event.outcome is ev.ProbeOutcome.REFUSED:
-            self.beats.probe_refused(event.node, peer.incarnation)
+        self.beats.probed(now, event.node, event.outcome is ev.ProbeOutcome.REFUSED)
 
     def _vm_started(self, now: Instant, event: ev.VmStarted) -> None:
         self.groups.vm_started(now, event.group, event.generation)
