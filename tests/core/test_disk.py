@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvcluster.model.scsi import PersistentReserveOut, ReserveOut, Status
+from hvcluster.model.scsi import PersistentReserveOut, ReserveOut
 from hvcluster.node.core.disk import DiskOutcome, bring_online
-from hvcluster.node.core.reservation import READ_FULL_STATUS, release
+from hvcluster.node.core.reservation import READ_FULL_STATUS
 from tests.core.array_driver import LUN, Bench, nexus
 from tests.core.scsi_steps import Life, Wire, holder, initiator, key, may_write, once, outbox, registrations, these
 
@@ -216,15 +216,3 @@ def test_of_rivals_under_way_at_once_no_older_one_can_write_once_a_newer_is_onli
         assert not any(may_write(bench, node) for node in older), "an older owner can still write"
     assert all(one.ended for one in lives)
     assert lives[2].result in (DiskOutcome.ONLINE, DiskOutcome.NO_PATH)
-
-
-def test_taking_offline_as_planned_leaves_nothing_behind() -> None:
-    """Owner of a VM: planned offline releases and unregisters."""
-    bench = Bench()
-    online(bench, 1, 1, "A", "B")
-    steps = release(these("A", "B"), LUN, key(1, 1).encode())
-    owner = Life(bench, 1, steps)
-    while owner.step():
-        pass
-    assert registrations(bench) == set()
-    assert bench.ask(nexus("b"), PersistentReserveOut(ReserveOut.RESERVE, key=1)).status is Status.RESERVATION_CONFLICT

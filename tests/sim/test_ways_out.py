@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvcluster.model.vocabulary import US_PER_S
+from hvcluster.model.vocabulary import NOBODY, US_PER_S
 from hvcluster.node.core import events as ev
 from hvcluster.sim.campaign import Plan
 from hvcluster.sim.machines import Machine
@@ -94,3 +94,26 @@ def test_regroup_delay_puts_the_products_delay_back() -> None:
             world.run_for(US_PER_S // 10)
         taken.append((world.now - began) / US_PER_S)
     assert 3.8 < taken[1] - taken[0] < 4.8
+
+
+def test_a_late_write_in_the_middle_of_a_planned_move_meets_the_reservation() -> None:
+    """A LUN is never without a reservation, or an owner that was frozen long ago could write between two others."""
+    world = running(Plan(nodes=3, vms=1))
+    group = world.definition.groups[0].name
+    generation, node = world.clients.serving[group]
+    frozen = world.machines[node]
+    frozen.freeze()
+    assert frozen.append(group, generation, TICKET, b"late"), "a client's request waits in its sockets"
+    world.run_for(60 * US_PER_S)
+    heir = leader(world)
+    assert heir.core.replica.database.groups[group].owner != node
+    world.array.slow_us = 2 * US_PER_S  # holds the move where nobody has reserved anew yet
+    heir.deliver(ev.Requested(TICKET, ev.MoveGroup(group, NOBODY)))
+    while heir.core.replica.database.groups[group].generation == generation + 1:
+        world.run_for(US_PER_S // 100)
+    frozen.thaw()
+    world.run_for(120 * US_PER_S)
+    assert world.judge.counts.get("refused writes", 0) > 0, "it was tried, and refused"
+    world.array.slow_us = 0
+    world.run_for(60 * US_PER_S)
+    assert world.judge.problems() == []

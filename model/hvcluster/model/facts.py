@@ -54,7 +54,7 @@ class FactKind(Enum):
     DISK_ONLINE = ("RES", 0, "the disk is reserved for this node alone")
     DISK_SUPERSEDED = ("RES", 0, "a newer generation already has the disk")
     DISK_LOST = ("RES", 1038, "the reservation on a disk is gone")
-    DISK_OFFLINE = ("RES", 0, "the disk was released")
+    DISK_OFFLINE = ("RES", 0, "the disk is no longer in use here")
     VM_STARTING = ("RCM", 0, "a VM boots from its VHD")
     VM_ONLINE = ("RCM", 0, "a VM is online")
     VM_STOPPED = ("RCM", 0, "a VM no longer runs")

@@ -12,15 +12,16 @@ from enum import Enum
 
 from hvcluster.model.facts import FactKind
 from hvcluster.model.scsi import Capacity, Read, ReadCapacity, Status, Write
-from hvcluster.model.vocabulary import BLOCK_BYTES, Instant, LunId, PathName, ReservationKey
+from hvcluster.model.vocabulary import BLOCK_BYTES, Generation, Instant, LunId, PathName, ReservationKey
 
 from .messages import Entry
 from .outbox import Outbox
 from .procedure import Paths, Steps, Wait, ask, ask_any
-from .reservation import Seen, look, preempt, register, reserve, unregister
+from .reservation import Seen, look, preempt, register, reserve
 from .saved import Snapshot
 from .witness_image import Header, decode_record, decode_snapshot, record_bytes
 
+GIVEN_UP = Generation(0)  # in the key of an owner that no longer leads: whoever needs the witness may preempt it
 ROUNDS = 8
 IO_BLOCKS = 128  # 64 KiB a command, as disk drivers do
 
@@ -68,25 +69,25 @@ def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_u
             return Held.YES
         if what.holder is None:
             yield from reserve(path, lun, mine)
-        elif _node_of(what.holder) == key.node:
-            yield from preempt(path, lun, mine, what.holder)  # our own older key, on a path that no longer answers
+        elif _may_be_taken(what.holder, key):
+            yield from preempt(path, lun, mine, what.holder)
         elif challenged is None:
             challenged = what.holder
             _note_challenge(out, what.holder, challenge_us)
             yield Wait(challenge_us)
             yield from preempt(path, lun, mine, challenged)  # refused: it defended, or gave it back; look which
         elif challenged != what.holder:
-            yield from unregister(lambda: registered, lun)
-            return Held.NO  # another challenger was first
+            return Held.NO  # another challenger was first; it removes our key
         else:
             yield from preempt(path, lun, mine, challenged)  # the first answer was UNKNOWN and the owner still stands
         what = None
     return Held.NO
 
 
-def _node_of(key: int) -> int | None:
-    parts = ReservationKey.decode(key)
-    return parts.node if parts is not None else None
+def _may_be_taken(holder: int, key: ReservationKey) -> bool:
+    """No challenge is due: the owner gave the witness up, or it is our own older key on a path that does not answer."""
+    parts = ReservationKey.decode(holder)
+    return parts is not None and (parts.generation == GIVEN_UP or parts.node == key.node)
 
 
 def _note_challenge(out: Outbox, holder: int, challenge_us: int) -> None:

@@ -52,7 +52,8 @@ def bring_online(
             continue
         refusal = _refusal(what, key)
         if refusal is not None:
-            yield from unregister(_these(registered), lun)
+            if what.holder != mine:  # a holder that unregisters releases the LUN, and anybody may write
+                yield from unregister(_these(registered), lun)
             return refusal
         if (yield from _take(out, registered[0], group, lun, mine, what)):
             status = yield from full_status(registered[0], lun)
@@ -64,7 +65,6 @@ def bring_online(
                 yield from preempt(registered[0], lun, mine, mine)  # drops our key from paths that no longer answer
                 registered = ()
         what = None
-    yield from unregister(paths, lun)
     return DiskOutcome.CONTENDED
 
 

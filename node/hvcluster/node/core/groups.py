@@ -30,7 +30,7 @@ from .effects import Announce, StartVm, StopVm
 from .messages import GroupReport
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
-from .reservation import READ_RESERVATION, release, unregister
+from .reservation import READ_RESERVATION
 
 ALIVE_TIMER = "alive"
 RETRY_TIMER = "disk-retry"
@@ -44,7 +44,6 @@ class Phase(Enum):
     BOOTING = "its VM boots"
     RUNNING = "its VM is online"
     STOPPING = "its VM is being stopped"
-    RELEASING = "its disk is being released"
 
 
 class Run:
@@ -153,7 +152,7 @@ class Groups:
 
     def _begin(self, now: Instant, run: Run) -> None:
         busy = sum(1 for other in self.runs.values() if other.phase in (Phase.ARBITRATING, Phase.BOOTING))
-        if busy >= self._starts or not self._paths() or self._procedures.active(f"clean:{run.group}"):
+        if busy >= self._starts or not self._paths():
             self._out.timer(RETRY_TIMER, now + self._timing.delay)
             return
         run.phase = Phase.ARBITRATING
@@ -209,12 +208,10 @@ class Groups:
         if run is None or run.generation != generation:
             return
         if run.planned:
-            run.phase = Phase.RELEASING
-            self._release(now, run)
+            self._released(run)
         elif run.phase is Phase.STOPPING:
             del self.runs[name]
             self.look_again = True
-            self._clean(now, run)
         else:
             if cause == "fenced":
                 lost = "its write met RESERVATION CONFLICT: another node owns the disk"
@@ -244,36 +241,17 @@ class Groups:
             case Phase.STOPPING:
                 if not polite:
                     self._out.add(StopVm(run.group, run.generation, False, reason))
-            case Phase.RELEASING:
-                pass
             case Phase.WAITING | Phase.ARBITRATING:
                 self._procedures.cancel(f"disk:{run.group}")
                 if run.planned:
-                    run.phase = Phase.RELEASING
-                    self._release(now, run)
+                    self._released(run)
                 else:
                     del self.runs[run.group]
                     self.look_again = True
-                    self._clean(now, run)
 
-    def _clean(self, now: Instant, run: Run) -> None:
-        """Take back a registration that our last commands may have left behind the new owner's back."""
-        name = f"clean:{run.group}"
-        if not self._procedures.active(name):
-            self._procedures.start(now, name, unregister(self._paths, run.lun), lambda at, _: self._cleaned(at))
-
-    def _cleaned(self, now: Instant) -> None:
-        self.look_again = True
-        if any(run.phase is Phase.WAITING for run in self.runs.values()):
-            self._out.timer(RETRY_TIMER, now)
-
-    def _release(self, now: Instant, run: Run) -> None:
-        steps = release(self._paths, run.lun, run.key.encode())
-        self._procedures.start(now, f"disk:{run.group}", steps, lambda at, _: self._released(at, run))
-
-    def _released(self, now: Instant, run: Run) -> None:
+    def _released(self, run: Run) -> None:
         del self.runs[run.group]
-        reason = "the reservation was released"
+        reason = "its VM is off; the reservation stays until the next owner preempts it"
         self._out.fact(FactKind.DISK_OFFLINE, reason, group=run.group, lun=run.lun, generation=run.generation)
         self._report(run.group, run.generation, "OFFLINE", "", "taken offline as planned")
         self.look_again = True
@@ -308,7 +286,6 @@ class Groups:
             else:
                 self._procedures.cancel(f"disk:{run.group}")
                 self._fail(now, run, "pending", reason)
-                self._clean(now, run)
 
     def check_alive(self, now: Instant) -> None:
         """Read the reservation of every running disk: it must still be ours."""

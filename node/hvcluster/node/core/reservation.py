@@ -1,4 +1,4 @@
-"""The steps both procedures share that make a LUN belong to one node: register, look, preempt, release.
+"""The steps both procedures share that make a LUN belong to one node: register, look, preempt, give up.
 
 Law: SPC-4 commands and what their answers mean; UNKNOWN is resolved by reading again, never by assuming. Who deserves
 the LUN is decided by the callers (`disk`, `arbitration`).
@@ -83,18 +83,17 @@ def full_status(path: PathName, lun: LunId) -> Steps[FullStatus | None]:
     return payload if isinstance(payload, FullStatus) else None
 
 
-def release(paths: Paths, lun: LunId, key: int) -> Steps[None]:
-    """RELEASE and unregister on every path; whatever does not answer is left for the next owner to preempt."""
+def give_up(paths: Paths, lun: LunId, key: int) -> Steps[None]:
+    """Hold the LUN under another key from now on, which says that it may be preempted at once.
+
+    A reservation is never released: while nobody holds one, the array accepts writes from anybody, and an older owner
+    that was frozen may still have one in hand.
+    """
     for path in paths():
-        yield from ask(
-            path,
-            lun,
-            PersistentReserveOut(ReserveOut.RELEASE, key=key),
-            PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=0),
-        )
+        yield from ask(path, lun, PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=key))
 
 
 def unregister(paths: Paths, lun: LunId) -> Steps[None]:
-    """Take our registration back on every path."""
+    """Take our registration back on every path. Never the holder's: that would release the reservation."""
     for path in paths():
         yield from ask(path, lun, PersistentReserveOut(ReserveOut.REGISTER_AND_IGNORE_EXISTING_KEY, service_key=0))

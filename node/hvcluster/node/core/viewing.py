@@ -89,7 +89,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
 def _phase(phase: Phase) -> str:
     if phase is Phase.WAITING:
         return Phase.ARBITRATING.name
-    return Phase.STOPPING.name if phase is Phase.RELEASING else phase.name
+    return phase.name
 
 
 def _node(member: Member, votes: bool) -> NodeView:

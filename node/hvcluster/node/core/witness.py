@@ -23,7 +23,7 @@ from .procedure import Paths, Procedures, Steps
 from .raft.election import Election
 from .raft.replication import MAX_ENTRIES, Replication
 from .raft.state import RaftState
-from .reservation import release
+from .reservation import give_up
 from .witness_image import blocks_of, encode_record, new_image
 
 TIMER = "witness"
@@ -370,7 +370,7 @@ class Witness:
             self._procedures.cancel(name)
         self._forget()
         self.hold = Hold.RELEASING
-        steps = release(self._paths, self._lun, self._key.encode())
+        steps = give_up(self._paths, self._lun, ReservationKey(arbitration.GIVEN_UP, self._state.me).encode())
         self._procedures.start(now, "witness-release", steps, self._released)
 
     def _released(self, now: Instant, _: None) -> None:
