@@ -259,3 +259,17 @@ def test_one_exchange_at_a_time_and_again_when_no_answer_comes() -> None:
     for at, count in ((0, 1), (TIMING.delay, 0), (2 * TIMING.delay, 1)):
         leader.replication.send(Instant(NOW + at), NodeId(2), StoreId(2))
         assert len(leader.said()) == count
+
+
+def test_a_disk_that_is_gone_is_never_talked_to_again() -> None:
+    """Two disks of one node in one exchange would reset each other, and every answer would begin two more."""
+    leader = Side(1, [], voters(1, 2), 1).lead()
+    leader.replication.propose((Noop(),))
+    leader.replication.send(NOW, NodeId(2), StoreId(99))
+    assert len(leader.said()) == 1
+    late = AppendReply(leader.state.term, True, 2, 0)
+    leader.replication.replied(NOW, NodeId(2), StoreId(2), late)
+    leader.replication.follow_up(NOW, NodeId(2), StoreId(2))
+    assert leader.said() == []
+    leader.replication.send(NOW, NodeId(2), StoreId(99))
+    assert leader.said() == [], "the exchange with the new disk is still under way"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hvcluster.model.vocabulary import NOBODY, US_PER_S
 from hvcluster.node.core import events as ev
-from hvcluster.sim.campaign import Plan
+from hvcluster.sim.campaign import Plan, run_seed
 from hvcluster.sim.machines import Machine
 from hvcluster.sim.world import World
 
@@ -117,3 +117,12 @@ def test_a_late_write_in_the_middle_of_a_planned_move_meets_the_reservation() ->
     world.array.slow_us = 0
     world.run_for(60 * US_PER_S)
     assert world.judge.problems() == []
+
+
+def test_the_nodes_do_not_talk_themselves_to_a_standstill_over_a_changed_disk() -> None:
+    """Seed 3100: votes of a node whose disk was just replaced were asked of both disks in turn, twice as often a round.
+
+    The judge calls more events in a second than any lab needs a storm.
+    """
+    verdict = run_seed(Plan(), 3100)
+    assert verdict.ok, verdict.broken

@@ -227,7 +227,7 @@ class Planner:
         for voter in configuration.voters:
             if self._replication.answers_since(voter.node, voter.store, since):
                 votes += 1
-            elif self._beats.reachable(voter.node):
+            elif self._lives_on(voter):
                 self._replication.send(now, voter.node, voter.store)
         if configuration.witness and self.witness is not None:
             votes += self.witness.usable(now)
@@ -243,8 +243,12 @@ class Planner:
 
     def _is_coming(self, member: Member) -> bool:
         """A voter that is heard, with the disk it voted with, but not yet taken in: it keeps the vote it has."""
-        alive = self._alive(member.id)
-        return alive is not None and alive[1] == member.store and not self._is_leaving(member.id)
+        return self._lives_on(Voter(member.id, member.store)) and not self._is_leaving(member.id)
+
+    def _lives_on(self, voter: Voter) -> bool:
+        """Whether a voter is heard, with the disk it votes with."""
+        alive = self._alive(voter.node)
+        return alive is not None and alive[1] == voter.store
 
     def _drained_and_leaving(self, database: Database, member: Member) -> bool:
         if not self._is_leaving(member.id):

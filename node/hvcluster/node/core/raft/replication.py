@@ -134,10 +134,15 @@ class Replication:
         return reply.success
 
     def follow_up(self, now: Instant, node: NodeId, store: StoreId) -> None:
-        """After an answer was taken in and committed what it allowed: send what the follower still lacks."""
-        progress = self.follower(node, store)
-        state = self.state
-        if progress.next <= state.log.last_index or progress.commit_sent < state.commit or progress.match == 0:
+        """After an answer was taken in and committed what it allowed: send what the follower still lacks.
+
+        An answer from a disk that the node no longer has is followed by nothing: two disks taking turns in one
+        `Progress` would each begin an exchange of its own, and each answer two more.
+        """
+        progress = self.progress.get(node)
+        if progress is None or progress.store != store:
+            return
+        if progress.next <= self.state.log.last_index or progress.commit_sent < self.state.commit:
             self.send(now, node, store)
 
     def stalled(self, now: Instant, limit_us: int) -> bool:
