@@ -269,7 +269,10 @@ class Planner:
                 continue
             if not self._carries_on(member) or not self._storage_of(member.id)[0]:
                 continue
-            able[member.id] = sum(1 for group in database.groups.values() if group.owner == member.id and group.runs)
+            able[member.id] = 0
+        for group in database.groups.values():
+            if group.owner in able and group.runs:
+                able[group.owner] += 1
         return able
 
     def _storage_of(self, node: NodeId) -> tuple[bool, Instant]:
@@ -282,7 +285,9 @@ class Planner:
         commands: list[Command] = []
         counts = self._able(database, set(down))
         for group in database.groups.values():
-            command = self._group(now, database, group, down, counts) if group.desired else None
+            if not group.desired or (group.runs and group.owner in counts):
+                continue  # nothing to do, or where it runs it may stay
+            command = self._group(now, database, group, down, counts)
             if command is not None:
                 commands.append(command)
                 taker = command.owner if isinstance(command, AssignGroup) else command.target
