@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from hvcluster.model import codec
 from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.toml_lines import Lines
 from hvcluster.orchestrator import lab_file
 from hvcluster.orchestrator.lab import parse_size, size_text
 from hvcluster.orchestrator.lab_file import LabInvalid
 from hvcluster.orchestrator.lab_template import render
-from hvcluster.orchestrator.toml_lines import Lines
 
 GOOD = """[cluster]
 name = "C1"

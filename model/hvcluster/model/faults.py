@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from .properties import MAX_CLOCK_DRIFT
+
 
 class FaultWord(Enum):
     """The fault and what it stands for. Words without a target concern the whole lab."""
@@ -19,19 +21,30 @@ class FaultWord(Enum):
     FREEZE = "SIGSTOP of a node's process"
     THAW = "SIGCONT of a node's process"
     STOP = "stop a node's cluster service politely"
+    CRASH = "SIGKILL of a node's process before the `amount`-th thing it does from now on"
     WIPE = "lose the disk of a node that is down"
+    PAUSE = "pause a node: it keeps what it has and is given nothing"
+    RESUME = "resume a paused node"
     MOVE = "move a group, as an operator does"
-    CUT_BUSES = "cut a node from every bus"
+    CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers"
-    CUT_ARRAY = "cut a node from the array"
+    CUT_ARRAY = "cut a node from the array, or its path `wire` alone"
     PARTITION = "cut the nodes of `side` from all others, on every wire but the array"
-    HEAL = "mend every cut"
+    HEAL = "mend every cut, or those of one node"
+    LOSS = "lose that share of all messages between nodes"
+    DOUBLING = "deliver that share of all calls between nodes a second time, late"
+    SLOWNESS = "let messages between nodes take that many times as long"
+    DRIFT = "let a node's clock run faster by that share, or slower"
     BUS_KILL = "SIGKILL of a bus"
     BUS_START = "start a bus"
     SAN_KILL = "SIGKILL of the array"
+    SAN_CRASH = "SIGKILL of the array before the `amount`-th thing it does from now on, even half way through a write"
+    SAN_POWER_LOSS = "cut the array's power: what was not flushed may be gone"
+    SAN_SLOW = "let every command take `amount` ms longer on its way to the array"
     SAN_START = "start the array"
     KILL_ALL = "SIGKILL of all nodes at once"
     START_ALL = "start all nodes"
+    MEND = "mend everything: wires, array and buses, and start, thaw and resume every node"
     ORCHESTRATOR_KILL = "SIGKILL of whatever started the lab"
 
 
@@ -42,6 +55,8 @@ class Target(Enum):
     """A node by its name or by what it does at that moment."""
     NAMED_NODE = auto()
     """A node by its name alone: one that is dead or frozen does nothing."""
+    NODE_OR_ALL = auto()
+    """A node, or with an empty name the whole lab."""
     VM = auto()
     BUS = auto()
 
@@ -52,15 +67,46 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.FREEZE: Target.NODE,
     FaultWord.THAW: Target.NAMED_NODE,
     FaultWord.STOP: Target.NODE,
+    FaultWord.CRASH: Target.NODE,
     FaultWord.WIPE: Target.NAMED_NODE,
+    FaultWord.PAUSE: Target.NODE,
+    FaultWord.RESUME: Target.NAMED_NODE,
     FaultWord.MOVE: Target.VM,
     FaultWord.CUT_BUSES: Target.NODE,
     FaultWord.CUT_PEERS: Target.NODE,
     FaultWord.CUT_ARRAY: Target.NODE,
+    FaultWord.HEAL: Target.NODE_OR_ALL,
+    FaultWord.DRIFT: Target.NAMED_NODE,
     FaultWord.BUS_KILL: Target.BUS,
     FaultWord.BUS_START: Target.BUS,
 }
 """Faults that strike somebody; the others concern the whole lab."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of a fault: its unit, and what makes sense."""
+
+    unit: str
+    least: float
+    most: float
+
+
+AMOUNTS: Final[dict[FaultWord, Amount]] = {
+    FaultWord.CRASH: Amount("effects", 1, 1000),
+    FaultWord.SAN_CRASH: Amount("effects", 1, 1000),
+    FaultWord.SAN_SLOW: Amount("ms", 0, 60_000),
+    FaultWord.LOSS: Amount("share", 0.0, 0.9),
+    FaultWord.DOUBLING: Amount("share", 0.0, 0.9),
+    FaultWord.SLOWNESS: Amount("factor", 1.0, 1000.0),
+    FaultWord.DRIFT: Amount("share", -MAX_CLOCK_DRIFT / 2, MAX_CLOCK_DRIFT / 2),
+}
+"""Faults of which there is more or less; the others have no amount."""
+
+ONE_WIRE: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_ARRAY)
+"""Faults that may strike one wire of several."""
+SIMULATED_ONLY: Final = (FaultWord.DRIFT,)
+"""Faults that real processes cannot be given: they share the machine's clock."""
 
 LEADER: Final = "leader"
 A_FOLLOWER: Final = "a follower"
@@ -82,9 +128,15 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault to make. `target`: what TARGETS says, "" where the word has none."""
+    """One fault to make. `target`: what TARGETS says, "" where the word has none; `amount`: in the unit of AMOUNTS.
+
+    `wire`: one bus or path instead of all. `via`: the node that an operator asks, "" for the leader.
+    """
 
     word: FaultWord
     target: str = ""
     direction: Direction = Direction.BOTH
     side: tuple[str, ...] = ()
+    amount: float = 0.0
+    wire: str = ""
+    via: str = ""

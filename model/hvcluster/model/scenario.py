@@ -15,14 +15,14 @@ from .faults import Fault
 
 
 class ScenarioError(ValueError):
-    """The file is not a scenario. `problems` is never empty; the message says how many and each of them."""
+    """The file is not a scenario. `problems` is never empty, each "LINE: what is wrong; what to write"."""
 
     def __init__(self, file: str, problems: Iterable[str]) -> None:
         self.file = file
         self.problems = tuple(problems)
         count = len(self.problems)
         head = f"{file} has {count} problem{'s' if count > 1 else ''}; nothing was started"
-        super().__init__("\n".join([head, *(f"{file}: {problem}" for problem in self.problems)]))
+        super().__init__("\n".join([head, *(f"{file}:{problem}" for problem in self.problems)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Expectation:
     generation of the last `remember`. `moved`: VMs online under a newer generation on another node. `not_on`: where
     they may not be.
     `node`/`state`: a node's state in the database. `refused`: nodes from which the array has refused a write.
+    `healthy`: every node is UP and every VM online on exactly one of them.
     """
 
     within_s: float
@@ -45,13 +46,18 @@ class Expectation:
     node: str = ""
     state: str = ""
     refused: tuple[str, ...] = ()
+    healthy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the story: a fault, a pause, a look, or a note of how things stand."""
+    """One line of the story: a fault, a pause, a look, or a note of how things stand.
+
+    `at_us`: microseconds after the lab was switched on; None: when the step before it is done.
+    """
 
     fault: Fault | None = None
+    at_us: int | None = None
     wait_s: float = 0.0
     expect: Expectation | None = None
     remember: bool = False
@@ -59,12 +65,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The whole story."""
+    """The whole story.
+
+    With `at_us` in its first step it begins when the lab is switched on, otherwise once the lab is healthy. `seed`:
+    the one chance it was found with, for the simulator; None: any. `requests_every_s`: how often the client of each VM
+    writes, in the simulator.
+    """
 
     name: str
     why: str
     definition: ClusterDefinition
     steps: tuple[Step, ...]
+    seed: int | None = None
+    requests_every_s: float = 1.0
+
+    @property
+    def timed(self) -> bool:
+        """Whether it tells the time of every step."""
+        return bool(self.steps) and self.steps[0].at_us is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +106,11 @@ class Observation:
 
 def unmet(expect: Expectation, seen: Observation, remembered: Observation) -> str:
     """Why an observation does not meet an expectation; empty when it does."""
-    for name in _names(expect.online, seen):
+    if expect.healthy:
+        down = [f"{name} is {state}" for name, state in seen.nodes.items() if state != "UP"]
+        if down or not seen.nodes:
+            return "; ".join(down) or "no node leads"
+    for name in _names(("all",) if expect.healthy else expect.online, seen):
         group = seen.groups.get(name)
         running = seen.running.get(name, ())
         if group is None or group.state != "ONLINE" or running != (group.owner,):

@@ -14,6 +14,8 @@ from typing import Final, TypeVar, cast
 
 from hvcluster.model import properties as cluster_properties
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, Properties
+from hvcluster.model.toml_lines import Lines
+from hvcluster.model.toml_lines import Path as TomlPath
 from hvcluster.model.vocabulary import BLOCK_BYTES, MAX_LUNS, MAX_NODES, LunId, NodeId
 
 from .lab import (
@@ -34,8 +36,6 @@ from .lab import (
     size_text,
 )
 from .lab_reader import Problem, Report, Section, kind_name, near
-from .toml_lines import Lines
-from .toml_lines import Path as TomlPath
 
 DEFAULT_FILE: Final = "lab.toml"
 MAX_FILE_BYTES: Final = 1 << 20

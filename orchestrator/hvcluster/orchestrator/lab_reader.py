@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from .toml_lines import Lines, Path
+from hvcluster.model.toml_lines import Lines, Path
 
 T = TypeVar("T")
 

@@ -1,20 +1,25 @@
 """Runs one seed: a lab, ten minutes of disasters, mending, and the question whether everything is well again.
 
-Law: a verdict is data; printing is the command line's business.
+Law: a verdict is data; printing is the command line's business. A history is its lab, its seed and its faults: the same
+three give the same verdict, whether the faults were drawn or written down.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
 
-from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition
 from hvcluster.model.facts import Fact
-from hvcluster.model.properties import defaults, with_values
-from hvcluster.model.vocabulary import US_PER_S, LunId, NodeId, PathName
+from hvcluster.model.faults import Fault, FaultWord
+from hvcluster.model.vocabulary import US_PER_S
 
-from .disasters import Disasters
 from .judge import Broken
+from .labs import Plan
+from .lonely import Lonely
+from .schedule import Strike, draw, mending
+from .strikes import Nobody, Strikes
 from .world import World
 
 HEAL_LIMIT_S = (
@@ -22,38 +27,9 @@ HEAL_LIMIT_S = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to simulate."""
-
-    nodes: int = 5
-    vms: int = 20
-    witness: bool = True
-    paths: int = 1
-    minutes: float = 10.0
-    fault_every_s: float = 20.0
-    profile: str = "ws2012r2"
-    connection_loss_detection: bool = False
-
-    def definition(self) -> ClusterDefinition:
-        """The lab as nodes are given it."""
-        nodes = tuple(NodeDefinition(NodeId(n), f"HyperV-{n}") for n in range(1, self.nodes + 1))
-        groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
-        properties = with_values(
-            defaults(self.profile),
-            {
-                "connection_loss_detection": self.connection_loss_detection,
-                "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run
-                "snapshot_entries": 200,
-            },
-        )
-        paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
-        return ClusterDefinition("sim", "sim", nodes, groups, LunId(1) if self.witness else None, paths, properties)
-
-
 @dataclass(slots=True)
 class Verdict:
-    """What came of one seed."""
+    """What came of one seed. `performed`: what really struck, with names, so that it can be done again."""
 
     seed: int
     ok: bool
@@ -65,19 +41,82 @@ class Verdict:
     counts: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    performed: tuple[Strike, ...] = ()
+
+
+class Play:
+    """One history while it happens."""
+
+    def __init__(self, world: World, strikes: Iterable[Strike]) -> None:
+        self.world = world
+        self._hand = Strikes(world)
+        self._due = [(strike.at_us, order, strike) for order, strike in enumerate(strikes)]
+        self._order = len(self._due)
+        heapify(self._due)
+        self.performed: list[Strike] = []
+
+    def until(self, end_us: int) -> None:
+        """Let everything happen that is due before `end_us`."""
+        while self._due and self._due[0][0] < end_us:
+            at, _, strike = heappop(self._due)
+            self.world.run_until(at)
+            self._strike(at, strike)
+        self.world.run_until(end_us)
+
+    def mend(self) -> None:
+        """The disasters are over."""
+        self._due = []
+        self._hand.strike(Fault(FaultWord.MEND))
+
+    def _strike(self, at: int, strike: Strike) -> None:
+        try:
+            fault = self._named(strike.fault)
+            if fault.word is FaultWord.WIPE and not self._wiped(at, fault):
+                return
+            self._hand.strike(fault)
+        except Nobody:
+            return
+        self.performed.append(Strike(at, fault))
+        undone = mending(fault)
+        if strike.mend_after_us is not None and undone is not None:
+            self._order += 1
+            heappush(self._due, (at + strike.mend_after_us, self._order, Strike(at + strike.mend_after_us, undone)))
+
+    def _named(self, fault: Fault) -> Fault:
+        """The same fault with the name of whoever it strikes now."""
+        if fault.word in (FaultWord.MOVE, FaultWord.BUS_KILL, FaultWord.BUS_START) or not fault.target:
+            return fault
+        return replace(fault, target=self._hand.machine(fault.target).name)
+
+    def _wiped(self, at: int, fault: Fault) -> bool:
+        """A disk is lost only where what is left can go on; its machine dies with it."""
+        machine = self._hand.machine(fault.target)
+        if not self._hand.wipe_is_survivable(machine.node):
+            return False
+        if machine.alive:
+            kill = Fault(FaultWord.KILL, fault.target)
+            self._hand.strike(kill)
+            self.performed.append(Strike(at, kill))
+        return True
 
 
 def run_seed(plan: Plan, seed: int, *, keep_facts: bool = False) -> Verdict:
     """Simulate one seed to its verdict. Deterministic but for `wall_s`."""
+    return run_history(plan, seed, draw(plan, seed), keep_facts=keep_facts)
+
+
+def run_history(plan: Plan, seed: int, strikes: Iterable[Strike], *, keep_facts: bool = False) -> Verdict:
+    """Simulate a lab under given faults. Deterministic but for `wall_s`."""
     began = time.perf_counter()
-    world = World(plan.definition(), seed)
-    disasters = Disasters(world, plan.fault_every_s)
+    world = World(plan.definition(), seed, append_every_us=int(plan.requests_every_s * US_PER_S))
+    play = Play(world, strikes)
     broken, healed = "", -1.0
     try:
         world.start()
-        disasters.start()
-        world.run_until(int(plan.minutes * 60 * US_PER_S))
-        disasters.mend_everything()
+        lonely = Lonely(world)
+        play.until(int(plan.minutes * 60 * US_PER_S))
+        play.mend()
+        lonely.rest()
         mended = world.now
         limit = mended + HEAL_LIMIT_S * US_PER_S
         while (problems := world.judge.problems()) and world.now < limit:
@@ -89,6 +128,10 @@ def run_seed(plan: Plan, seed: int, *, keep_facts: bool = False) -> Verdict:
         broken = str(error)
     counts = dict(world.judge.counts)
     counts["acknowledged"] = world.clients.acknowledged_count
+    faults: dict[str, int] = {}
+    for strike in play.performed:
+        word = strike.fault.word.name
+        faults[word] = faults.get(word, 0) + 1
     return Verdict(
         seed,
         not broken,
@@ -98,6 +141,10 @@ def run_seed(plan: Plan, seed: int, *, keep_facts: bool = False) -> Verdict:
         world.events,
         healed,
         counts,
-        dict(disasters.done),
+        faults,
         world.facts if keep_facts else [],
+        tuple(play.performed),
     )
+
+
+__all__ = ["HEAL_LIMIT_S", "Plan", "Play", "Verdict", "run_history", "run_seed"]

@@ -246,7 +246,7 @@ class Judge:
         for machine in self._world.machines.values():
             if machine.node == fact.node or not machine.alive or machine.frozen:
                 continue
-            if machine.core.state.leads and machine.core.quorum.lease_stands(self._world.now):
+            if machine.core.state.leads and machine.core.quorum.lease_stands(machine.clock()):
                 raise self.broken(f"node {fact.node} was elected while the lease of node {machine.node} stands")
 
     # no quorum, no VMs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hvcluster.model.facts import Fact
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Result
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId
@@ -23,6 +24,10 @@ from .storage import Link
 
 if TYPE_CHECKING:
     from .world import World
+
+CLOCK_APART_US = (
+    1_000_003_000  # clocks count from when a machine was switched on; an instant of one means nothing elsewhere
+)
 
 
 def saved_after(saved: SavedState, save: ef.Save) -> SavedState:
@@ -79,6 +84,29 @@ class Machine:
         self._wipes = 0
         self.batching = False
         """Commands were submitted since the last event ended; they travel together."""
+        self.paused_by_operator = False
+        self._rate = 1.0
+        self._rate_since = (0, int(node) * CLOCK_APART_US)  # the world's clock and ours when the rate was set
+
+    # clock
+
+    def clock(self) -> Instant:
+        """What this machine's monotonic clock says, in microseconds; no two machines' clocks agree."""
+        world, ours = self._rate_since
+        passed = self._world.now - world
+        return Instant(ours + (passed if self._rate == 1.0 else int(passed * self._rate)))
+
+    def drift(self, share: float) -> None:
+        """Let the clock run faster by a share from now on, or slower."""
+        self._rate_since = (self._world.now, self.clock())
+        self._rate = 1.0 + share
+
+    def _in_world(self, at: int) -> int:
+        """When this clock will have come to `at`, not before now."""
+        world, ours = self._rate_since
+        passed = at - ours
+        due = world + (passed if self._rate == 1.0 else int(passed / self._rate) + 1)
+        return max(due, self._world.now)
 
     # power
 
@@ -167,7 +195,7 @@ class Machine:
     def _event(self, event: ev.Event) -> None:
         core, life = self.core, self.life
         applied, votes = core.replica.applied, core.state.log.configuration
-        self._perform(core, core.handle(self._world.now, event))
+        self._perform(core, core.handle(self.clock(), event))
         if core.replica.applied != applied and self.life == life:
             # Of another life: what a process thought before it died with it unsaved was never so.
             self._world.judge.after(self, core, votes)
@@ -206,7 +234,8 @@ class Machine:
         elif isinstance(effect, ef.SubmitScsi):
             self.links[effect.path].submit(None, effect.token, effect.lun, effect.command)
         elif isinstance(effect, ef.Record):
-            world.record(effect.fact)
+            fact = effect.fact
+            world.record(Fact(fact.kind, world.now, fact.node, fact.reason, fact.about))
         elif isinstance(effect, ef.CancelTimer):
             self._timers.pop(effect.name, None)
         elif isinstance(effect, ef.StartVm):
@@ -234,7 +263,7 @@ class Machine:
         pending = self._pending.get(name)
         if pending is None or pending > at:
             self._pending[name] = at
-            self._world.at(max(at, self._world.now), self._due, self.life, name, at)
+            self._world.at(self._in_world(at), self._due, self.life, name, at)
 
     def _due(self, life: int, name: str, at: int) -> None:
         if life != self.life or self._pending.get(name) != at:
@@ -243,9 +272,9 @@ class Machine:
         due = self._timers.get(name)
         if due is None:
             return
-        if due > self._world.now:
+        if due > self.clock():
             self._pending[name] = due
-            self._world.at(due, self._due, life, name, due)
+            self._world.at(self._in_world(due), self._due, life, name, due)
             return
         del self._timers[name]
         self.deliver(ev.TimerFired(name))
@@ -302,7 +331,7 @@ class Machine:
     def _guest_event(self, sim: SimGuest, event: gio.GuestEvent) -> None:
         if self.guests.get(sim.group) is not sim:
             return
-        for effect in sim.guest.handle(self._world.now, event):
+        for effect in sim.guest.handle(self.clock(), event):
             if isinstance(effect, ef.SubmitScsi):
                 self.links[effect.path].submit(sim, effect.token, effect.lun, effect.command)
             elif isinstance(effect, ef.SetTimer):
@@ -325,9 +354,12 @@ class Machine:
 
     def _guest_timer(self, sim: SimGuest, name: str, at: Instant) -> None:
         sim.timers[name] = at
-        self._world.at(max(at, self._world.now), self._guest_due, sim, name, at)
+        self._world.at(self._in_world(at), self._guest_due, sim, name, at)
 
     def _guest_due(self, sim: SimGuest, name: str, at: int) -> None:
         if sim.timers.get(name) == at and self.guests.get(sim.group) is sim:
+            if self.clock() < at:
+                self._world.at(self._in_world(at), self._guest_due, sim, name, at)
+                return
             del sim.timers[name]
             self._to_guest(sim, ev.TimerFired(name))

@@ -126,7 +126,16 @@ class Network:
             self.cut_peers(node, other, "both")
 
     def heal(self) -> None:
+        """Mend every cut."""
         self.bus_cut.clear()
         self.peer_cut.clear()
+
+    def heal_node(self, node: NodeId) -> None:
+        """Mend every cut of one node."""
+        self.bus_cut = {cut for cut in self.bus_cut if cut[1] != node}
+        self.peer_cut = {cut for cut in self.peer_cut if node not in cut}
+
+    def calm(self) -> None:
+        """Lose, double and delay nothing any more."""
         self.loss = self.doubling = 0.0
         self.slowness = 1.0

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact
-from hvcluster.model.faults import OTHER_SIDE, Direction, Fault, FaultWord
+from hvcluster.model.faults import OTHER_SIDE, Fault
 from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenario, unmet
-from hvcluster.model.vocabulary import NOBODY, US_PER_S, NodeState
-from hvcluster.node.core import events as ev
-from hvcluster.node.core.witness import Hold
+from hvcluster.model.vocabulary import US_PER_S, NodeState
 
 from .judge import Broken
-from .machines import Machine
+from .lonely import Lonely
+from .strikes import Nobody, Strikes
 from .world import World
 
 HEALTHY_WITHIN_S = 60
@@ -42,11 +41,11 @@ class Stage:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario = scenario
-        self.world = World(scenario.definition, seed, append_every_us=US_PER_S)
+        every_us = int(scenario.requests_every_s * US_PER_S)
+        self.world = World(scenario.definition, seed, append_every_us=every_us)
         self._scale = scenario.definition.properties.time_scale
+        self._hand = Strikes(self.world)
         self._remembered = Observation()
-        self._side: tuple[str, ...] = ()
-        self._tickets = 0
 
     def run(self) -> Outcome:
         """Play the whole story."""
@@ -58,22 +57,36 @@ class Stage:
         return Outcome(problem, self.world.now / US_PER_S, tuple(self.world.facts))
 
     def _play(self) -> None:
+        self.world.start()
+        Lonely(self.world)
+        if not self._scenario.timed:
+            self._settle()
+        for number, step in enumerate(self._scenario.steps, 1):
+            if step.at_us is not None:
+                self.world.run_until(max(step.at_us, self.world.now))
+            if step.remember:
+                self._remembered = self._look()
+            if step.fault is not None:
+                self._strike(number, step.fault)
+            self.world.run_for(self._us(step.wait_s))
+            if step.expect is not None:
+                self._await(number, step.expect)
+
+    def _settle(self) -> None:
+        """A story that tells no times begins with a lab that is well."""
         world = self.world
-        world.start()
         limit = world.now + self._us(HEALTHY_WITHIN_S)
         while (found := world.judge.problems()) and world.now < limit:
             world.run_for(LOOK_EVERY_US)
         if found:
             raise ScenarioFailed(f"not healthy at the start: {'; '.join(found)}")
         world.run_for(self._us(3))
-        for number, step in enumerate(self._scenario.steps, 1):
-            if step.remember:
-                self._remembered = self._look()
-            if step.fault is not None:
-                self._strike(step.fault)
-            world.run_for(self._us(step.wait_s))
-            if step.expect is not None:
-                self._await(number, step.expect)
+
+    def _strike(self, number: int, fault: Fault) -> None:
+        try:
+            self._hand.strike(fault)
+        except Nobody as error:
+            raise ScenarioFailed(f"step {number}: {error}") from None
 
     def _us(self, seconds: float) -> int:
         return int(seconds * self._scale * US_PER_S)
@@ -82,27 +95,31 @@ class Stage:
         until = self.world.now + self._us(expect.within_s)
         if OTHER_SIDE in expect.off:
             named = tuple(name for name in expect.off if name != OTHER_SIDE)
-            expect = replace(expect, off=named + self._side)
-        why = unmet(expect, self._look(), self._remembered)
+            expect = replace(expect, off=named + self._hand.other_side)
+        why = self._unmet(expect)
         while self.world.now < until and (why == "") == expect.hold:
             self.world.run_for(min(LOOK_EVERY_US, until - self.world.now))
-            why = unmet(expect, self._look(), self._remembered)
+            why = self._unmet(expect)
         if why:
             what = "did not hold" if expect.hold else f"was not seen within {expect.within_s:g} s"
             raise ScenarioFailed(f"step {number} {what}: {why}")
+
+    def _unmet(self, expect: Expectation) -> str:
+        """What is missing; whether the lab is healthy is the judge's to say here."""
+        if expect.healthy:
+            problems = self.world.judge.problems()
+            if problems:
+                return "; ".join(problems)
+            expect = replace(expect, healthy=False)
+        return unmet(expect, self._look(), self._remembered)
 
     # looking
 
     def _name(self, node: int) -> str:
         return self._scenario.definition.node_name(node)  # type: ignore[arg-type]
 
-    def _leader(self) -> Machine | None:
-        """The leader with the newest term among the processes that run."""
-        leaders = [m for m in self.world.machines.values() if m.alive and not m.frozen and m.core.state.leads]
-        return max(leaders, key=lambda m: m.core.state.term, default=None)
-
     def _look(self) -> Observation:
-        leader = self._leader()
+        leader = self._hand.leader()
         running: dict[str, list[str]] = {}
         for machine in self.world.machines.values():
             for name, sim in machine.guests.items():
@@ -121,90 +138,7 @@ class Stage:
         }
         return Observation(groups, nodes, {name: tuple(nodes) for name, nodes in running.items()}, seen)
 
-    # acting
-
-    def _machine(self, target: str) -> Machine:
-        """A node by its name, or by what it does."""
-        machines = {machine.name: machine for machine in self.world.machines.values()}
-        leader = self._leader()
-        if target.startswith("owner of "):
-            group = self._look().groups.get(target.removeprefix("owner of "))
-            found = machines.get(group.owner) if group is not None else None
-        elif target == "leader":
-            found = leader
-        elif target == "a follower":
-            found = next((m for m in machines.values() if m.alive and m is not leader), None)
-        elif target == "holder of the witness":
-            held = (m for m in machines.values() if m.alive and m.core.witness and m.core.witness.hold is Hold.HELD)
-            found = next(held, None)
-        else:
-            found = machines.get(target)
-        if found is None:
-            raise ScenarioFailed(f"there is no {target!r} now")
-        return found
-
-    def _strike(self, fault: Fault) -> None:
-        world = self.world
-        way = fault.direction.name.lower()
-        match fault.word:
-            case FaultWord.KILL | FaultWord.START | FaultWord.FREEZE | FaultWord.THAW | FaultWord.WIPE:
-                getattr(self._machine(fault.target), fault.word.name.lower())()
-            case FaultWord.STOP:
-                machine = self._machine(fault.target)
-                self._ask(machine, ev.StopNode(machine.node))
-            case FaultWord.MOVE:
-                leader = self._leader()
-                if leader is not None:
-                    self._ask(leader, ev.MoveGroup(fault.target, NOBODY))
-            case FaultWord.CUT_BUSES:
-                for bus in world.network.buses:
-                    world.network.cut_bus(self._machine(fault.target).node, bus, way)
-            case FaultWord.CUT_PEERS:
-                node = self._machine(fault.target).node
-                world.network.cut_peers(node, tuple(n for n in world.machines if n != node), way)
-            case FaultWord.CUT_ARRAY:
-                for link in self._machine(fault.target).links.values():
-                    link.cut_out = fault.direction is not Direction.IN
-                    link.cut_in = fault.direction is not Direction.OUT
-            case FaultWord.PARTITION:
-                self._partition(fault.side)
-            case FaultWord.HEAL:
-                world.network.heal()
-                for machine in world.machines.values():
-                    for link in machine.links.values():
-                        link.cut_in = link.cut_out = False
-            case FaultWord.BUS_KILL | FaultWord.BUS_START:
-                world.network.buses[fault.target] = fault.word is FaultWord.BUS_START
-            case FaultWord.SAN_KILL:
-                world.array.kill()
-            case FaultWord.SAN_START:
-                world.array.restart()
-            case FaultWord.KILL_ALL:
-                for machine in world.machines.values():
-                    machine.kill()
-            case FaultWord.START_ALL:
-                for machine in world.machines.values():
-                    machine.start()
-            case FaultWord.ORCHESTRATOR_KILL:
-                pass  # the simulator has no orchestrator that could take part in anything
-
-    def _partition(self, side: tuple[str, ...]) -> None:
-        chosen: list[Machine] = []
-        for target in side:
-            machine = self._machine(target)
-            if machine in chosen:
-                machine = next(m for m in self.world.machines.values() if m not in chosen)
-            chosen.append(machine)
-        inside = tuple(m.node for m in chosen)
-        outside = tuple(node for node in self.world.machines if node not in inside)
-        self.world.network.partition(inside, outside)
-        self._side = tuple(self._name(node) for node in outside)
-
-    def _ask(self, machine: Machine, request: ev.Request) -> None:
-        self._tickets += 1
-        machine.deliver(ev.Requested(self._tickets, request))
-
 
 def run(scenario: Scenario, seed: int = 1) -> Outcome:
-    """Play a scenario in the simulator."""
-    return Stage(scenario, seed).run()
+    """Play a scenario in the simulator, with its own seed where it has one."""
+    return Stage(scenario, seed if scenario.seed is None else scenario.seed).run()

@@ -37,6 +37,8 @@ class SimArray:
         self.slow_us = 0
         self.crash_in: int | None = None
         self._sessions = 0
+        self._cache: dict[tuple[LunId, int], bytes] = {}
+        """What blocks held before writes that nobody has asked to be flushed: power loss may bring it back."""
 
     def start(self) -> None:
         """First start: make the LUNs and let every node see them."""
@@ -59,6 +61,14 @@ class SimArray:
         links, self.links = self.links, {}
         for session in sorted(links):
             links[session].broken()
+
+    def lose_power(self) -> None:
+        """Everything in memory is gone, and of what was not flushed whatever the medium did not get to."""
+        self.kill()
+        for (lun, block), before in self._cache.items():
+            if self._world.random.random() < 0.5 and lun in self.media:
+                self.media[lun][block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES] = before
+        self._cache.clear()
 
     def restart(self) -> None:
         if self.alive:
@@ -93,6 +103,8 @@ class SimArray:
             if self.crash_in is not None:
                 self.crash_in -= 1
                 if self.crash_in <= 0:
+                    if isinstance(effect, ef.WriteBlocks):
+                        self._tear(effect)
                     self.kill()
                     return
             self._perform(effect)
@@ -108,6 +120,8 @@ class SimArray:
             self._write(effect)
         elif isinstance(effect, ef.ReadBlocks):
             self._read(effect)
+        elif isinstance(effect, ef.FlushBlocks):
+            self._flush(effect.lun)
         elif isinstance(effect, ef.SaveImage):
             self._save(effect)
         elif isinstance(effect, ef.AllocateBlocks):
@@ -117,8 +131,30 @@ class SimArray:
 
     def _write(self, effect: ef.WriteBlocks) -> None:
         at = effect.lba * BLOCK_BYTES
-        self._world.judge.written(effect.lun, effect.lba, effect.data, self.media[effect.lun])
-        self.media[effect.lun][at : at + len(effect.data)] = effect.data
+        medium = self.media[effect.lun]
+        self._world.judge.written(effect.lun, effect.lba, effect.data, medium)
+        if self._cache or not effect.durable:
+            self._remember(effect, medium)
+        medium[at : at + len(effect.data)] = effect.data
+
+    def _tear(self, effect: ef.WriteBlocks) -> None:
+        """The crash comes in the middle of a write: some of its first blocks are on the medium."""
+        blocks = len(effect.data) // BLOCK_BYTES
+        done = self._world.random.randrange(blocks + 1)
+        if done:
+            self._write(ef.WriteBlocks(effect.lun, effect.lba, effect.data[: done * BLOCK_BYTES], effect.durable))
+
+    def _remember(self, effect: ef.WriteBlocks, medium: bytearray) -> None:
+        for block in range(effect.lba, effect.lba + len(effect.data) // BLOCK_BYTES):
+            if effect.durable:
+                self._cache.pop((effect.lun, block), None)
+            else:
+                before = bytes(medium[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
+                self._cache.setdefault((effect.lun, block), before)
+
+    def _flush(self, lun: LunId) -> None:
+        for key in [key for key in self._cache if key[0] == lun]:
+            del self._cache[key]
 
     def _read(self, effect: ef.ReadBlocks) -> None:
         at = effect.lba * BLOCK_BYTES

@@ -1,0 +1,90 @@
+"""Which lab a seed runs in: the one that was asked for, or one drawn from the seed.
+
+Law: values only. The same seed draws the same lab on any machine.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition
+from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, with_values
+from hvcluster.model.vocabulary import LunId, NodeId, PathName
+
+Setting: TypeAlias = int | float | bool | str
+
+MOST_NODES: Final = 9
+MOST_PATHS: Final = 3
+MOST_VMS: Final = 40
+FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to simulate. `properties`: cluster properties that differ from the profile's."""
+
+    nodes: int = 5
+    vms: int = 20
+    witness: bool = True
+    paths: int = 1
+    minutes: float = 10.0
+    fault_every_s: float = 20.0
+    profile: str = DEFAULT_PROFILE
+    connection_loss_detection: bool = False
+    requests_every_s: float = 5.0
+    properties: tuple[tuple[str, Setting], ...] = ()
+
+    def definition(self) -> ClusterDefinition:
+        """The lab as nodes are given it."""
+        nodes = tuple(NodeDefinition(NodeId(n), f"HyperV-{n}") for n in range(1, self.nodes + 1))
+        groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
+        values: dict[str, Setting] = {
+            "connection_loss_detection": self.connection_loss_detection,
+            "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run
+            "snapshot_entries": 200,
+            **dict(self.properties),
+        }
+        paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
+        return ClusterDefinition(
+            "sim", "sim", nodes, groups, LunId(1) if self.witness else None, paths,
+            with_values(defaults(self.profile), values),
+        )  # fmt: skip
+
+    def sentence(self) -> str:
+        """The lab in a line."""
+        extra = [f"{key} = {value}" for key, value in self.properties]
+        witness = "a disk witness" if self.witness else "no witness"
+        words = [f"{self.nodes} nodes", f"{self.vms} VMs", witness, f"{self.paths} paths", self.profile, *extra]
+        if self.connection_loss_detection:
+            words.append("connection-loss detection")
+        return ", ".join(words)
+
+
+def random_plan(seed: int, wanted: Plan) -> Plan:
+    """A lab drawn from the seed: 1 to 9 nodes, 0 to 40 VMs, 0 to 3 paths, every witness, quorum and profile."""
+    draw = random.Random(f"{seed}/lab")
+    nodes = 1 + min(draw.randrange(MOST_NODES), draw.randrange(MOST_NODES))
+    plan = replace(
+        wanted,
+        nodes=nodes,
+        vms=min(draw.randrange(MOST_VMS + 1), draw.randrange(MOST_VMS + 1)),
+        witness=draw.random() < 0.6,
+        paths=1 + min(draw.randrange(MOST_PATHS), draw.randrange(MOST_PATHS)),
+        profile=PROFILES[draw.randrange(len(PROFILES))],
+        connection_loss_detection=draw.random() < 0.3,
+        fault_every_s=FAULT_EVERY_S[draw.randrange(len(FAULT_EVERY_S))],
+    )
+    if draw.random() < 0.03:
+        plan = replace(plan, paths=0, vms=0, witness=False)  # nodes without an array: quorum alone
+    properties: list[tuple[str, Setting]] = []
+    if plan.profile != "ws2008r2" and draw.random() < 0.2:
+        properties += [("dynamic_quorum", False), ("dynamic_witness", False)]
+    if draw.random() < 0.2:
+        properties.append(("regroup_delay_ms", 4_300))
+    if draw.random() < 0.2:
+        properties.append(("snapshot_entries", 20))
+    if draw.random() < 0.2:
+        properties.append(("lower_quorum_priority_node_id", 1 + draw.randrange(nodes)))
+    return replace(plan, properties=tuple(properties))

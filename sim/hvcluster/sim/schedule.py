@@ -1,0 +1,183 @@
+"""Draws what goes wrong in one seed: a list of faults with their moments, before anything runs.
+
+Law: chance and values only; a schedule knows nothing of what will become of it. Who "leader" or "owner of D1" is, is
+found when the fault strikes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hvcluster.model.faults import HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
+from hvcluster.model.properties import MAX_CLOCK_DRIFT
+from hvcluster.model.vocabulary import US_PER_S
+
+from .labs import Plan
+
+MEND_LOW_S, MEND_HIGH_S = 2, 60
+FOLLOWED: Final = 0.15
+"""How many faults are followed by another one while the first is not even noticed."""
+FOLLOW_US: Final = 8 * US_PER_S
+BY_DEED: Final = 0.25
+"""How many faults strike whoever leads, owns or holds something then, and not just anybody."""
+NEVER_MENDED: Final = 0.03
+BUSES: Final = ("A", "B")
+
+_MENDING: Final = {
+    FaultWord.KILL: FaultWord.START,
+    FaultWord.CRASH: FaultWord.START,
+    FaultWord.WIPE: FaultWord.START,
+    FaultWord.STOP: FaultWord.START,
+    FaultWord.FREEZE: FaultWord.THAW,
+    FaultWord.CUT_BUSES: FaultWord.HEAL,
+    FaultWord.CUT_PEERS: FaultWord.HEAL,
+    FaultWord.CUT_ARRAY: FaultWord.HEAL,
+    FaultWord.PAUSE: FaultWord.RESUME,
+    FaultWord.PARTITION: FaultWord.HEAL,
+    FaultWord.BUS_KILL: FaultWord.BUS_START,
+    FaultWord.SAN_KILL: FaultWord.SAN_START,
+    FaultWord.SAN_CRASH: FaultWord.SAN_START,
+    FaultWord.SAN_POWER_LOSS: FaultWord.SAN_START,
+    FaultWord.KILL_ALL: FaultWord.START_ALL,
+}
+_CALM: Final = {FaultWord.LOSS: 0.0, FaultWord.DOUBLING: 0.0, FaultWord.SLOWNESS: 1.0, FaultWord.SAN_SLOW: 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault at an instant (microseconds after the lab was switched on), and how long until it is mended."""
+
+    at_us: int
+    fault: Fault
+    mend_after_us: int | None = None
+
+
+def mending(fault: Fault) -> Fault | None:
+    """The fault that undoes one that has struck (its target is a name by then); None for what is never undone."""
+    if fault.word in _CALM:
+        return Fault(fault.word, amount=_CALM[fault.word])
+    word = _MENDING.get(fault.word)
+    return Fault(word, fault.target) if word is not None else None
+
+
+def draw(plan: Plan, seed: int) -> tuple[Strike, ...]:
+    """Every fault of one seed, in the order of time."""
+    return _Draw(plan, seed).all()
+
+
+class _Draw:
+    """One schedule while it is being drawn."""
+
+    def __init__(self, plan: Plan, seed: int) -> None:
+        self._plan = plan
+        self._random = random.Random(f"{seed}/faults")
+        self._nodes = tuple(f"HyperV-{n}" for n in range(1, plan.nodes + 1))
+        self._vms = tuple(f"D{n}" for n in range(1, plan.vms + 1))
+        self._paths = tuple(chr(ord("A") + n) for n in range(plan.paths))
+        self._strikes: list[Strike] = []
+        self._words: tuple[tuple[int, Callable[[int], None]], ...] = (
+            (20, lambda at: self._on_node(at, FaultWord.KILL)),
+            (10, lambda at: self._on_node(at, FaultWord.CRASH, float(self._random.randrange(1, 12)))),
+            (12, lambda at: self._on_node(at, FaultWord.FREEZE)),
+            (10, lambda at: self._cut(at, FaultWord.CUT_BUSES, BUSES)),
+            (6, lambda at: self._cut(at, FaultWord.CUT_PEERS, ())),
+            (10, lambda at: self._cut(at, FaultWord.CUT_ARRAY, self._paths)),
+            (12, self._partition),
+            (5, self._bus),
+            (5, lambda at: self._add(at, Fault(FaultWord.SAN_KILL))),
+            (4, lambda at: self._add(at, Fault(FaultWord.SAN_CRASH, amount=float(self._random.randrange(1, 30))))),
+            (2, lambda at: self._add(at, Fault(FaultWord.SAN_POWER_LOSS))),
+            (4, lambda at: self._add(at, Fault(FaultWord.SAN_SLOW, amount=float(self._random.randrange(10, 4000))))),
+            (6, self._bad_network),
+            (2, self._kill_all),
+            (4, lambda at: self._add(at, Fault(FaultWord.WIPE, self._name()))),
+            (8, self._move),
+            (5, lambda at: self._add(at, Fault(FaultWord.STOP, self._name()))),
+            (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
+        )
+        self._total = sum(weight for weight, _ in self._words)
+
+    def all(self) -> tuple[Strike, ...]:
+        """Draw until the time is over."""
+        if self._random.random() < 0.5:
+            for name in self._nodes:
+                share = (self._random.random() - 0.5) * MAX_CLOCK_DRIFT
+                self._strikes.append(Strike(0, Fault(FaultWord.DRIFT, name, amount=round(share, 6))))
+        end = int(self._plan.minutes * 60 * US_PER_S)
+        at = 0
+        while True:
+            at += self._wait()
+            if at >= end:
+                break
+            self._one(at)
+            if self._random.random() < FOLLOWED:
+                self._one(min(at + self._random.randrange(FOLLOW_US), end - 1))
+        return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
+
+    def _wait(self) -> int:
+        return int(self._random.expovariate(1.0) * self._plan.fault_every_s * US_PER_S) + 1
+
+    def _one(self, at: int) -> None:
+        drawn = self._random.randrange(self._total)
+        for weight, add in self._words:
+            if drawn < weight:
+                add(at)
+                return
+            drawn -= weight
+
+    def _add(self, at: int, fault: Fault) -> None:
+        seconds = self._random.randrange(MEND_LOW_S, MEND_HIGH_S)
+        mend = None if self._random.random() < NEVER_MENDED else seconds * US_PER_S
+        self._strikes.append(Strike(at, fault, mend))
+
+    def _name(self) -> str:
+        return self._nodes[self._random.randrange(len(self._nodes))]
+
+    def _somebody(self) -> str:
+        """A node by name, or now and then by what it does at that moment."""
+        if self._random.random() >= BY_DEED:
+            return self._name()
+        deeds = [LEADER]
+        if self._plan.witness:
+            deeds.append(HOLDER)
+        if self._vms:
+            deeds.append(OWNER_OF + self._vms[self._random.randrange(len(self._vms))])
+        return deeds[self._random.randrange(len(deeds))]
+
+    def _on_node(self, at: int, word: FaultWord, amount: float = 0.0) -> None:
+        self._add(at, Fault(word, self._somebody(), amount=amount))
+
+    def _cut(self, at: int, word: FaultWord, wires: tuple[str, ...]) -> None:
+        direction = tuple(Direction)[self._random.randrange(len(Direction))]
+        wire = wires[self._random.randrange(len(wires))] if wires and self._random.random() < 0.4 else ""
+        self._add(at, Fault(word, self._somebody(), direction, wire=wire))
+
+    def _partition(self, at: int) -> None:
+        if len(self._nodes) < 2:
+            return
+        names = list(self._nodes)
+        self._random.shuffle(names)
+        self._add(at, Fault(FaultWord.PARTITION, side=tuple(sorted(names[: self._random.randrange(1, len(names))]))))
+
+    def _bus(self, at: int) -> None:
+        for bus in BUSES if self._random.random() < 0.4 else BUSES[:1]:
+            self._add(at, Fault(FaultWord.BUS_KILL, bus))
+
+    def _bad_network(self, at: int) -> None:
+        draw = self._random.random
+        self._add(at, Fault(FaultWord.LOSS, amount=round(draw() * 0.3, 3)))
+        self._add(at, Fault(FaultWord.DOUBLING, amount=round(draw() * 0.3, 3)))
+        self._add(at, Fault(FaultWord.SLOWNESS, amount=round(1 + draw() * 100, 1)))
+
+    def _kill_all(self, at: int) -> None:
+        """Everybody dies at once, and returns one by one."""
+        for name in self._nodes:
+            self._add(at, Fault(FaultWord.KILL, name))
+
+    def _move(self, at: int) -> None:
+        if self._vms:
+            vm = self._vms[self._random.randrange(len(self._vms))]
+            self._strikes.append(Strike(at, Fault(FaultWord.MOVE, vm, via=self._name())))

@@ -1,0 +1,229 @@
+"""Performs faults in a world, and remembers which: the one place where a word of the language becomes a deed.
+
+Law: does what a Fault says, at once, or says why it cannot. When and why is for schedules and scenarios to decide.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
+from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, NodeId
+from hvcluster.model.votes import Voter
+from hvcluster.node.core import events as ev
+from hvcluster.node.core.witness import Hold
+
+if TYPE_CHECKING:
+    from .machines import Machine
+    from .world import World
+
+
+class Nobody(Exception):
+    """There is nothing now that the fault could strike."""
+
+
+class Strikes:
+    """One hand that strikes in one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tickets = 0
+        self.other_side: tuple[str, ...] = ()
+        """Names of the nodes that the last partition did not name."""
+
+    # who
+
+    def leader(self) -> Machine | None:
+        """The leader with the newest term among the processes that run."""
+        leaders = [m for m in self._world.machines.values() if m.alive and not m.frozen and m.core.state.leads]
+        return max(leaders, key=lambda m: m.core.state.term, default=None)
+
+    def machine(self, target: str) -> Machine:
+        """A node by its name, or by what it does. Raises Nobody."""
+        machines = {machine.name: machine for machine in self._world.machines.values()}
+        leader = self.leader()
+        found: Machine | None = None
+        if target.startswith(OWNER_OF):
+            database = leader.core.replica.database if leader is not None else None
+            group = database.groups.get(target.removeprefix(OWNER_OF)) if database is not None else None
+            found = self._world.machines.get(group.owner) if group is not None else None
+        elif target == LEADER:
+            found = leader
+        elif target == A_FOLLOWER:
+            found = next((m for m in machines.values() if m.alive and m is not leader), None)
+        elif target == HOLDER:
+            held = (m for m in machines.values() if m.alive and m.core.witness and m.core.witness.hold is Hold.HELD)
+            found = next(held, None)
+        else:
+            found = machines.get(target)
+        if found is None:
+            raise Nobody(f"there is no {target!r} now")
+        return found
+
+    # what
+
+    def strike(self, fault: Fault) -> None:
+        """Make one fault. Raises Nobody."""
+        world, word = self._world, fault.word
+        if word in _ON_A_MACHINE:
+            self._on_machine(self.machine(fault.target), fault)
+            return
+        match word:
+            case FaultWord.MOVE:
+                self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY))
+            case FaultWord.PARTITION:
+                self._partition(fault.side)
+            case FaultWord.HEAL:
+                self._heal(fault.target)
+            case FaultWord.LOSS:
+                world.network.loss = fault.amount
+            case FaultWord.DOUBLING:
+                world.network.doubling = fault.amount
+            case FaultWord.SLOWNESS:
+                world.network.slowness = fault.amount
+            case FaultWord.BUS_KILL | FaultWord.BUS_START:
+                world.network.buses[fault.target] = word is FaultWord.BUS_START
+            case FaultWord.SAN_KILL:
+                world.array.kill()
+            case FaultWord.SAN_CRASH:
+                world.array.crash_in = int(fault.amount)
+            case FaultWord.SAN_POWER_LOSS:
+                world.array.lose_power()
+            case FaultWord.SAN_SLOW:
+                world.array.slow_us = int(fault.amount * US_PER_MS)
+            case FaultWord.SAN_START:
+                world.array.crash_in = None
+                world.array.restart()
+            case FaultWord.KILL_ALL:
+                for machine in world.machines.values():
+                    machine.kill()
+            case FaultWord.START_ALL:
+                for machine in world.machines.values():
+                    machine.start()
+            case FaultWord.MEND:
+                self._mend()
+            case FaultWord.ORCHESTRATOR_KILL:
+                pass  # the simulator has no orchestrator that could take part in anything
+            case _:
+                raise AssertionError(f"{word} strikes a machine")
+
+    def _on_machine(self, machine: Machine, fault: Fault) -> None:
+        network, way = self._world.network, fault.direction.name.lower()
+        match fault.word:
+            case FaultWord.KILL:
+                machine.kill()
+            case FaultWord.START:
+                machine.crash_in = None
+                machine.start()
+            case FaultWord.FREEZE:
+                machine.freeze()
+            case FaultWord.THAW:
+                machine.thaw()
+            case FaultWord.CRASH:
+                if machine.alive:
+                    machine.crash_in = int(fault.amount)
+            case FaultWord.WIPE:
+                if machine.alive:
+                    raise Nobody(f"{machine.name} runs; a running node's disk is not wiped")
+                machine.wipe()
+            case FaultWord.STOP:
+                self.ask(machine if not fault.via else self.machine(fault.via), ev.StopNode(machine.node))
+            case FaultWord.PAUSE | FaultWord.RESUME:
+                self.ask(self._asked(fault), ev.SetNodePaused(machine.node, fault.word is FaultWord.PAUSE))
+            case FaultWord.DRIFT:
+                machine.drift(fault.amount)
+            case FaultWord.CUT_BUSES:
+                for bus in network.buses if not fault.wire else (fault.wire,):
+                    network.cut_bus(machine.node, bus, way)
+            case FaultWord.CUT_PEERS:
+                network.cut_peers(machine.node, tuple(n for n in self._world.machines if n != machine.node), way)
+            case FaultWord.CUT_ARRAY:
+                for path, link in machine.links.items():
+                    if fault.wire in ("", path):
+                        link.cut_out = link.cut_out or fault.direction is not Direction.IN
+                        link.cut_in = link.cut_in or fault.direction is not Direction.OUT
+            case _:
+                raise AssertionError(f"{fault.word} strikes no machine")
+
+    def ask(self, machine: Machine, request: ev.Request) -> None:
+        """An operator asks a node for something."""
+        self._tickets += 1
+        machine.deliver(ev.Requested(self._tickets, request))
+
+    def _asked(self, fault: Fault) -> Machine:
+        return self.machine(fault.via or LEADER)
+
+    def _partition(self, side: tuple[str, ...]) -> None:
+        chosen: list[Machine] = []
+        for target in side:
+            machine = self.machine(target)
+            if machine in chosen:
+                machine = next(m for m in self._world.machines.values() if m not in chosen)
+            chosen.append(machine)
+        inside = tuple(m.node for m in chosen)
+        outside = tuple(node for node in self._world.machines if node not in inside)
+        self._world.network.partition(inside, outside)
+        self.other_side = tuple(self._world.definition.node_name(node) for node in outside)
+
+    def _heal(self, target: str) -> None:
+        if target:
+            machines = [self.machine(target)]
+            self._world.network.heal_node(machines[0].node)
+        else:
+            machines = list(self._world.machines.values())
+            self._world.network.heal()
+        for machine in machines:
+            for link in machine.links.values():
+                link.cut_in = link.cut_out = False
+
+    def _mend(self) -> None:
+        world = self._world
+        self._heal("")
+        world.network.calm()
+        for bus in world.network.buses:
+            world.network.buses[bus] = True
+        world.array.slow_us = 0
+        world.array.crash_in = None
+        world.array.restart()
+        for machine in world.machines.values():
+            machine.crash_in = None
+            machine.thaw()
+            machine.start()
+        self._resume_all()
+
+    def _resume_all(self) -> None:
+        """An operator asks until nobody is paused any more: who asks a node that has just started is refused."""
+        leader = self.leader()
+        paused = [m.id for m in leader.core.replica.database.members.values() if m.paused] if leader else []
+        for node in paused:
+            if leader is not None:
+                self.ask(leader, ev.SetNodePaused(node, False))
+        if leader is None or paused:
+            self._world.after(US_PER_S, self._resume_all)
+
+    def wipe_is_survivable(self, node: NodeId) -> bool:
+        """Whether a node's disk can be lost now and the rest still be a quorum that goes on by itself.
+
+        Losing a disk in the middle of another loss can take the last copy of a vote for good; no protocol mends that,
+        only an operator who forces quorum.
+        """
+        machines = self._world.machines
+        others = [m for m in machines.values() if m.node != node]
+        leader = next((m for m in others if m.alive and m.core.state.leads), None)
+        if leader is None or not all(m.alive and not m.frozen and m.core.replica.member for m in others):
+            return False
+        state = leader.core.state
+        configuration = state.log.configuration
+        if not any(voter.node == node for voter in configuration.voters):
+            configuration = configuration.with_voter(Voter(node, machines[node].saved.store))
+        left = sum(1 for m in others if configuration.has(m.node, m.saved.store))
+        return left >= configuration.quorum and state.commit == state.log.last_index
+
+
+_ON_A_MACHINE = frozenset(
+    {
+        FaultWord.KILL, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
+        FaultWord.STOP, FaultWord.PAUSE, FaultWord.RESUME, FaultWord.DRIFT, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS,
+        FaultWord.CUT_ARRAY,
+    }
+)  # fmt: skip
