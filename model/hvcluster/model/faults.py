@@ -18,7 +18,7 @@ class FaultWord(Enum):
 
     KILL = "SIGKILL of a node's process"
     START = "start a node's process"
-    FREEZE = "SIGSTOP of a node's process"
+    FREEZE = "SIGSTOP of a node's process, at once or before the `amount`-th thing it does from now on"
     THAW = "SIGCONT of a node's process"
     STOP = "stop a node's cluster service politely"
     CRASH = "SIGKILL of a node's process before the `amount`-th thing it does from now on"
@@ -27,8 +27,10 @@ class FaultWord(Enum):
     RESUME = "resume a paused node"
     MOVE = "move a group, as an operator does"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
-    CUT_PEERS = "cut a node from direct calls with its peers"
+    CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
     CUT_ARRAY = "cut a node from the array, or its path `wire` alone"
+    HOLD_PATH = "hold what a node has sent to the array for `amount` seconds; it arrives late, and in order"
+    SLOW_OFF = "let turning a VM off take a node `amount` seconds"
     PARTITION = "cut the nodes of `side` from all others, on every wire but the array"
     HEAL = "mend every cut, or those of one node"
     LOSS = "lose that share of all messages between nodes"
@@ -75,6 +77,8 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.CUT_BUSES: Target.NODE,
     FaultWord.CUT_PEERS: Target.NODE,
     FaultWord.CUT_ARRAY: Target.NODE,
+    FaultWord.HOLD_PATH: Target.NODE,
+    FaultWord.SLOW_OFF: Target.NODE,
     FaultWord.HEAL: Target.NODE_OR_ALL,
     FaultWord.DRIFT: Target.NAMED_NODE,
     FaultWord.BUS_KILL: Target.BUS,
@@ -85,15 +89,19 @@ TARGETS: Final[dict[FaultWord, Target]] = {
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much of a fault: its unit, and what makes sense."""
+    """How much of a fault: its unit, and what makes sense. One that is `optional` is 0 when nothing is said."""
 
     unit: str
     least: float
     most: float
+    optional: bool = False
 
 
 AMOUNTS: Final[dict[FaultWord, Amount]] = {
     FaultWord.CRASH: Amount("effects", 1, 1000),
+    FaultWord.FREEZE: Amount("effects", 0, 1000, optional=True),
+    FaultWord.HOLD_PATH: Amount("seconds", 0.001, 600),
+    FaultWord.SLOW_OFF: Amount("seconds", 0, 60),
     FaultWord.SAN_CRASH: Amount("effects", 1, 1000),
     FaultWord.SAN_SLOW: Amount("ms", 0, 60_000),
     FaultWord.LOSS: Amount("share", 0.0, 0.9),
@@ -103,10 +111,10 @@ AMOUNTS: Final[dict[FaultWord, Amount]] = {
 }
 """Faults of which there is more or less; the others have no amount."""
 
-ONE_WIRE: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_ARRAY)
+ONE_WIRE: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
 """Faults that may strike one wire of several."""
-SIMULATED_ONLY: Final = (FaultWord.DRIFT,)
-"""Faults that real processes cannot be given: they share the machine's clock."""
+SIMULATED_ONLY: Final = (FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF)
+"""Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 
 LEADER: Final = "leader"
 A_FOLLOWER: Final = "a follower"

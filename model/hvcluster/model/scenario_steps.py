@@ -37,7 +37,8 @@ _STEP_KEYS: Final = (*_FAULT_KEYS, "at_s", "do", "expect", "remember", "wait_s")
 _VM_LISTS: Final = ("online", "stayed", "moved")
 _NODE_LISTS: Final = ("not_on", "off", "refused")
 _EXPECT_KEYS: Final = (*_VM_LISTS, *_NODE_LISTS, "healthy", "hold", "node", "state", "within_s")
-_CUTS: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY)
+_CUTS: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
+_SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
 _OPERATOR: Final = (FaultWord.MOVE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.RESUME)
 
 
@@ -129,10 +130,11 @@ class _Steps:
         direction = ways.get(str(step.get("direction", "both")))
         if direction is None:
             wrong.add(path, f"`direction` is {step['direction']!r}; write both, in or out", "direction")
-        for key, words_with in (("direction", _CUTS), ("side", (FaultWord.PARTITION,)), ("via", _OPERATOR)):
+        for key, words_with in (("direction", _CUTS), ("side", _SIDES), ("via", _OPERATOR)):
             if key in step and word not in words_with:
                 wrong.add(path, f"`{step['do']}` has no {key}; leave it out", key)
-        side = self._side(path, step) if word is FaultWord.PARTITION else ()
+        sided = word is FaultWord.PARTITION or (word is FaultWord.CUT_PEERS and "side" in step)
+        side = self._side(path, step) if sided else ()
         target = self._target(path, word, step.get("target", ""))
         via = step.get("via", "")
         if via != "" and not self._cast.is_node(via):
@@ -144,6 +146,8 @@ class _Steps:
 
     def _amount(self, path: Path, word: FaultWord, step: Mapping[str, Any]) -> float:
         amount = AMOUNTS.get(word)
+        if amount is not None and amount.optional and "amount" not in step:
+            return 0.0
         if amount is not None:
             remedy = f"write {amount.least:g} to {amount.most:g} ({amount.unit})"
             return self._wrong.number(path, step, "amount", amount.least, amount.most, remedy) or 0.0

@@ -12,7 +12,8 @@ from hvcluster.model.vocabulary import Generation, NodeId
 if TYPE_CHECKING:
     from .world import World
 
-HOP_US = 500
+STALE = 0.1
+"""How many requests go where the VM was served before: not everybody has heard of the newest address."""
 
 
 class Clients:
@@ -22,6 +23,7 @@ class Clients:
         self._world = world
         self._every_us = every_us
         self.serving: dict[str, tuple[Generation, NodeId]] = {}
+        self._before: dict[str, tuple[Generation, NodeId]] = {}
         self._open: dict[int, tuple[str, bytes]] = {}
         self._tickets = 0
         self.asked = 0
@@ -34,6 +36,8 @@ class Clients:
     def announced(self, group: str, generation: Generation, node: NodeId) -> None:
         """A node serves the VM from now on; older generations are not believed any more."""
         if generation > self.serving.get(group, (0, 0))[0]:
+            if group in self.serving:
+                self._before[group] = self.serving[group]
             self.serving[group] = (generation, node)
 
     def _append(self, group: str) -> None:
@@ -44,6 +48,9 @@ class Clients:
         self._tickets += 1
         payload = b"%d" % self._tickets
         self.asked += 1
+        before = self._before.get(group)
+        if before is not None and self._world.random.random() < STALE:
+            where = before
         generation, node = where
         self._open[self._tickets] = (group, payload)
         if not self._world.machines[node].append(group, generation, self._tickets, payload):

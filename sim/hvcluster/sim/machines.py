@@ -6,12 +6,14 @@ nothing else survives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Result
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId
+from hvcluster.model.votes import Configuration
 from hvcluster.node.core import effects as ef
 from hvcluster.node.core import events as ev
 from hvcluster.node.core import guest_io as gio
@@ -75,6 +77,9 @@ class Machine:
         self.died_at = -1_000_000
         self.core: NodeCore
         self.crash_in: int | None = None
+        self._freeze_in: int | None = None
+        self.off_us = 0
+        """How long turning a VM off takes."""
         self._timers: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._waiting: list[tuple[str, Any]] = []
@@ -117,7 +122,7 @@ class Machine:
         self.alive = True
         self.frozen = False
         self.exited = False
-        self.crash_in = None
+        self.crash_in = self._freeze_in = None
         for path in self._world.definition.paths:
             old = self.links.get(path)
             link = self.links[path] = Link(self._world, self, self.node, self.name, path)
@@ -161,22 +166,30 @@ class Machine:
         store = StoreId((self.node << 40) + self._world.seed * 1000 + self._wipes)
         self.saved = wiped(store, Incarnation(self._wipes * 1_000_000))
 
-    def freeze(self) -> None:
-        """SIGSTOP."""
-        if self.alive:
+    def freeze(self, effects: int = 0) -> None:
+        """SIGSTOP, at once or before that many more things are done."""
+        if self.alive and effects:
+            self._freeze_in = effects
+        elif self.alive:
             self.frozen = True
 
     def thaw(self) -> None:
         """SIGCONT: everything that waited comes at once, in order."""
+        self._freeze_in = None
         if not self.frozen:
             return
         self.frozen = False
         waiting, self._waiting = self._waiting, []
         life = self.life
-        for kind, event in waiting:
-            if not self.alive or self.frozen or self.life != life:
+        for at, (kind, event) in enumerate(waiting):
+            if not self.alive or self.life != life:
                 return
-            if kind == "node":
+            if self.frozen:
+                self._waiting = waiting[at:] + self._waiting
+                return
+            if kind == "rest":
+                self._finish(*event)
+            elif kind == "node":
                 self._event(event)
             elif kind == "guest":
                 self._guest_event(*event)
@@ -193,25 +206,46 @@ class Machine:
         self._event(event)
 
     def _event(self, event: ev.Event) -> None:
-        core, life = self.core, self.life
+        core = self.core
         applied, votes = core.replica.applied, core.state.log.configuration
-        self._perform(core, core.handle(self.clock(), event))
-        if core.replica.applied != applied and self.life == life:
+        self._finish(core, core.handle(self.clock(), event), applied, votes)
+
+    def _finish(self, core: NodeCore, effects: Sequence[ef.Effect], applied: int, votes: Configuration) -> None:
+        """Perform what one event asked for, and have it judged."""
+        life = self.life
+        done = self._perform(core, effects)
+        if done < len(effects):
+            self._waiting.insert(0, ("rest", (core, effects[done:], applied, votes)))
+        elif core.replica.applied != applied and self.life == life:
             # Of another life: what a process thought before it died with it unsaved was never so.
             self._world.judge.after(self, core, votes)
 
-    def _perform(self, core: NodeCore, effects: Any) -> None:
+    def _perform(self, core: NodeCore, effects: Sequence[ef.Effect]) -> int:
+        """Perform effects until all are done, the process is dead, or it is frozen; returns how many need no more."""
         life = self.life
-        for effect in effects:
-            if self.crash_in is not None:
-                self.crash_in -= 1
-                if self.crash_in <= 0:
-                    self.kill()
+        for done, effect in enumerate(effects):
+            if self.crash_in is not None or self._freeze_in is not None:
+                self._count_down()
             if self.life != life:
-                return
+                return len(effects)
+            if self.frozen:
+                return done
             self._effect(core, effect)
         if self.batching:
             self._sent()
+        return len(effects)
+
+    def _count_down(self) -> None:
+        """One thing more is about to be done."""
+        if self.crash_in is not None:
+            self.crash_in -= 1
+            if self.crash_in <= 0:
+                self.kill()
+        if self._freeze_in is not None:
+            self._freeze_in -= 1
+            if self._freeze_in <= 0:
+                self._freeze_in = None
+                self.frozen = self.alive
 
     def _sent(self) -> None:
         self.batching = False
@@ -310,9 +344,13 @@ class Machine:
 
     def _stop_vm(self, effect: ef.StopVm) -> None:
         sim = self.guests.get(effect.group)
-        if sim is not None and sim.generation == effect.generation:
-            event = gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason)
-            self._guest_event(sim, event)
+        if sim is None or sim.generation != effect.generation:
+            return
+        if self.off_us and not effect.polite:
+            delay = int(self.off_us * self._world.random.random())
+            self._world.after(delay, self._to_guest, sim, gio.PowerOff(effect.reason))
+            return
+        self._guest_event(sim, gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason))
 
     def append(self, group: str, generation: Generation, ticket: int, payload: bytes) -> bool:
         """A client's request reaches the VM; False when nothing listens."""

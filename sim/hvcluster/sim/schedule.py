@@ -18,9 +18,9 @@ from hvcluster.model.vocabulary import US_PER_S
 from .labs import Plan
 
 MEND_LOW_S, MEND_HIGH_S = 2, 60
-FOLLOWED: Final = 0.15
-"""How many faults are followed by another one while the first is not even noticed."""
-FOLLOW_US: Final = 8 * US_PER_S
+FOLLOWED: Final = 0.3
+"""How many faults are followed by another one before the first is dealt with, or even noticed."""
+FOLLOW_LOW_US, FOLLOW_DECADES = 1_000, 4.0  # 1 ms to 10 s, every decade alike: a takeover lasts some 10 ms
 BY_DEED: Final = 0.25
 """How many faults strike whoever leads, owns or holds something then, and not just anybody."""
 NEVER_MENDED: Final = 0.03
@@ -43,7 +43,13 @@ _MENDING: Final = {
     FaultWord.SAN_POWER_LOSS: FaultWord.SAN_START,
     FaultWord.KILL_ALL: FaultWord.START_ALL,
 }
-_CALM: Final = {FaultWord.LOSS: 0.0, FaultWord.DOUBLING: 0.0, FaultWord.SLOWNESS: 1.0, FaultWord.SAN_SLOW: 0.0}
+_CALM: Final = {
+    FaultWord.LOSS: 0.0,
+    FaultWord.DOUBLING: 0.0,
+    FaultWord.SLOWNESS: 1.0,
+    FaultWord.SAN_SLOW: 0.0,
+    FaultWord.SLOW_OFF: 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Strike:
 def mending(fault: Fault) -> Fault | None:
     """The fault that undoes one that has struck (its target is a name by then); None for what is never undone."""
     if fault.word in _CALM:
-        return Fault(fault.word, amount=_CALM[fault.word])
+        return Fault(fault.word, fault.target, amount=_CALM[fault.word])
     word = _MENDING.get(fault.word)
     return Fault(word, fault.target) if word is not None else None
 
@@ -81,10 +87,13 @@ class _Draw:
         self._words: tuple[tuple[int, Callable[[int], None]], ...] = (
             (20, lambda at: self._on_node(at, FaultWord.KILL)),
             (10, lambda at: self._on_node(at, FaultWord.CRASH, float(self._random.randrange(1, 12)))),
-            (12, lambda at: self._on_node(at, FaultWord.FREEZE)),
+            (8, lambda at: self._on_node(at, FaultWord.FREEZE)),
+            (5, lambda at: self._on_node(at, FaultWord.FREEZE, float(self._random.randrange(1, 12)))),
             (10, lambda at: self._cut(at, FaultWord.CUT_BUSES, BUSES)),
-            (6, lambda at: self._cut(at, FaultWord.CUT_PEERS, ())),
+            (6, self._cut_peers),
             (10, lambda at: self._cut(at, FaultWord.CUT_ARRAY, self._paths)),
+            (4, self._hold_path),
+            (3, lambda at: self._on_node(at, FaultWord.SLOW_OFF, float(self._random.randrange(1, 6)))),
             (12, self._partition),
             (5, self._bus),
             (5, lambda at: self._add(at, Fault(FaultWord.SAN_KILL))),
@@ -114,7 +123,8 @@ class _Draw:
                 break
             self._one(at)
             if self._random.random() < FOLLOWED:
-                self._one(min(at + self._random.randrange(FOLLOW_US), end - 1))
+                gap = int(FOLLOW_LOW_US * 10.0 ** (FOLLOW_DECADES * self._random.random()))
+                self._one(min(at + gap, end - 1))
         return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
 
     def _wait(self) -> int:
@@ -154,6 +164,19 @@ class _Draw:
         direction = tuple(Direction)[self._random.randrange(len(Direction))]
         wire = wires[self._random.randrange(len(wires))] if wires and self._random.random() < 0.4 else ""
         self._add(at, Fault(word, self._somebody(), direction, wire=wire))
+
+    def _cut_peers(self, at: int) -> None:
+        direction = tuple(Direction)[self._random.randrange(len(Direction))]
+        side = (self._name(),) if self._random.random() < 0.5 else ()
+        self._add(at, Fault(FaultWord.CUT_PEERS, self._somebody(), direction, side))
+
+    def _hold_path(self, at: int) -> None:
+        """Longer than a command may take, or not; the new login gets through, or waits as well."""
+        direction = Direction.BOTH if self._random.random() < 0.5 else Direction.OUT
+        wire = self._paths[self._random.randrange(len(self._paths))] if self._paths else ""
+        amount = float(self._random.randrange(1, 40))
+        strike = Strike(at, Fault(FaultWord.HOLD_PATH, self._somebody(), direction, amount=amount, wire=wire))
+        self._strikes.append(strike)
 
     def _partition(self, at: int) -> None:
         if len(self._nodes) < 2:

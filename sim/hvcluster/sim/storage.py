@@ -188,6 +188,7 @@ class Link:
         self._arrival = 0
         self._return = 0
         self._watching = False
+        self._held: tuple[int | None, int, bool] = (None, 0, False)  # a session, until when, and whether logins too
 
     @property
     def _dead(self) -> bool:
@@ -197,7 +198,8 @@ class Link:
         """Log in, again and again until the array answers."""
         if self._dead or self.session is not None:
             return
-        if self._machine.frozen or self.cut_out or self.cut_in:
+        held = self._held[2] and self._world.now < self._held[1]
+        if self._machine.frozen or self.cut_out or self.cut_in or held:
             self._world.after(LOGIN_EVERY_US, self.connect)
             return
         self.session = self._world.array.login(self, self.nexus)
@@ -231,7 +233,22 @@ class Link:
         """The event that submitted is over: what follows travels in the next batch."""
         self._batch = None
 
+    def hold(self, us: int, *, logins: bool) -> None:
+        """What was sent, and is, stays on the wire that long; with `logins` no new session gets through either."""
+        self._held = (self.session, self._world.now + us, logins)
+
+    def _through(self, session: int) -> int:
+        """When something of a session gets to the array that would be there now."""
+        held, until, _ = self._held
+        return until if session == held and until > self._world.now else self._world.now
+
+    def _log_out(self, session: int) -> None:
+        self._world.at(self._through(session), self._world.array.logout, session)
+
     def _arrives(self, session: int, batch: list[tuple[int, LunId, Command]]) -> None:
+        if self._held[1] and self._through(session) > self._world.now:
+            self._world.at(self._through(session), self._arrives, session, batch)
+            return
         if not self.cut_out:
             array = self._world.array
             if array.alive:
@@ -266,8 +283,8 @@ class Link:
             return
         first = min(deadline for deadline, _, _ in self._outstanding.values())
         if first <= self._world.now and not self._machine.frozen:
-            if self.session is not None:
-                self._world.array.logout(self.session) if not self.cut_out else None
+            if self.session is not None and not self.cut_out:
+                self._log_out(self.session)
             self.broken()
         else:
             self._watching = True
@@ -290,5 +307,5 @@ class Link:
     def close(self) -> None:
         """The node's process is gone; the array sees the stream end, unless the wire is cut."""
         if self.session is not None and not self.cut_out:
-            self._world.after(LINK_HIGH_US, self._world.array.logout, self.session)
+            self._world.after(LINK_HIGH_US, self._log_out, self.session)
         self.session = None

@@ -116,7 +116,7 @@ class Strikes:
                 machine.crash_in = None
                 machine.start()
             case FaultWord.FREEZE:
-                machine.freeze()
+                machine.freeze(int(fault.amount))
             case FaultWord.THAW:
                 machine.thaw()
             case FaultWord.CRASH:
@@ -136,7 +136,14 @@ class Strikes:
                 for bus in network.buses if not fault.wire else (fault.wire,):
                     network.cut_bus(machine.node, bus, way)
             case FaultWord.CUT_PEERS:
-                network.cut_peers(machine.node, tuple(n for n in self._world.machines if n != machine.node), way)
+                others = [self.machine(name).node for name in fault.side] or list(self._world.machines)
+                network.cut_peers(machine.node, tuple(node for node in others if node != machine.node), way)
+            case FaultWord.HOLD_PATH:
+                for path, link in machine.links.items():
+                    if fault.wire in ("", path):
+                        link.hold(int(fault.amount * US_PER_S), logins=fault.direction is Direction.BOTH)
+            case FaultWord.SLOW_OFF:
+                machine.off_us = int(fault.amount * US_PER_S)
             case FaultWord.CUT_ARRAY:
                 for path, link in machine.links.items():
                     if fault.wire in ("", path):
@@ -187,6 +194,7 @@ class Strikes:
         world.array.restart()
         for machine in world.machines.values():
             machine.crash_in = None
+            machine.off_us = 0
             machine.thaw()
             machine.start()
         self._resume_all()
@@ -207,11 +215,10 @@ class Strikes:
         Losing a disk in the middle of another loss can take the last copy of a vote for good; no protocol mends that,
         only an operator who forces quorum.
         """
-        machines = self._world.machines
-        others = [m for m in machines.values() if m.node != node]
-        leader = next((m for m in others if m.alive and m.core.state.leads), None)
-        if leader is None or not all(m.alive and not m.frozen and m.core.replica.member for m in others):
+        machines, leader = self._world.machines, self.leader()
+        if leader is None or not leader.core.quorum.lease_stands(leader.clock()):
             return False
+        others = [m for m in machines.values() if m.node != node]
         state = leader.core.state
         configuration = state.log.configuration
         if not any(voter.node == node for voter in configuration.voters):
@@ -224,6 +231,6 @@ _ON_A_MACHINE = frozenset(
     {
         FaultWord.KILL, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
         FaultWord.STOP, FaultWord.PAUSE, FaultWord.RESUME, FaultWord.DRIFT, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS,
-        FaultWord.CUT_ARRAY,
+        FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
     }
 )  # fmt: skip
