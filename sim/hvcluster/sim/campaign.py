@@ -7,6 +7,7 @@ three give the same verdict, whether the faults were drawn or written down.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
@@ -126,6 +127,8 @@ def run_history(plan: Plan, seed: int, strikes: Iterable[Strike], *, keep_facts:
             broken = f"seed {seed}: not healthy {HEAL_LIMIT_S} s after the last fault: {'; '.join(problems)}"
     except Broken as error:
         broken = str(error)
+    except Exception as error:  # noqa: BLE001  a core that fails is a finding like any other
+        broken = f"seed {seed}, {world.now / US_PER_S:.3f} s: a core failed: {_where(error)}"
     counts = dict(world.judge.counts)
     counts["acknowledged"] = world.clients.acknowledged_count
     faults: dict[str, int] = {}
@@ -145,6 +148,13 @@ def run_history(plan: Plan, seed: int, strikes: Iterable[Strike], *, keep_facts:
         world.facts if keep_facts else [],
         tuple(play.performed),
     )
+
+
+def _where(error: Exception) -> str:
+    """An error with the innermost place that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "nowhere"
+    return f"{type(error).__name__}: {error} ({at})"
 
 
 __all__ = ["HEAL_LIMIT_S", "Plan", "Play", "Verdict", "run_history", "run_seed"]

@@ -16,6 +16,7 @@ from hvcluster.model.vocabulary import US_PER_S, NodeState
 
 from .judge import Broken
 from .lonely import Lonely
+from .schedule import Strike
 from .strikes import Nobody, Strikes
 from .world import World
 
@@ -30,6 +31,7 @@ class Outcome:
     problem: str
     virtual_s: float
     facts: tuple[Fact, ...]
+    performed: tuple[Strike, ...] = ()
 
 
 class ScenarioFailed(Exception):
@@ -46,6 +48,7 @@ class Stage:
         self._scale = scenario.definition.properties.time_scale
         self._hand = Strikes(self.world)
         self._remembered = Observation()
+        self._performed: list[Strike] = []
 
     def run(self) -> Outcome:
         """Play the whole story."""
@@ -54,7 +57,7 @@ class Stage:
             self._play()
         except (Broken, ScenarioFailed) as error:
             problem = str(error)
-        return Outcome(problem, self.world.now / US_PER_S, tuple(self.world.facts))
+        return Outcome(problem, self.world.now / US_PER_S, tuple(self.world.facts), tuple(self._performed))
 
     def _play(self) -> None:
         self.world.start()
@@ -84,6 +87,7 @@ class Stage:
 
     def _strike(self, number: int, fault: Fault) -> None:
         try:
+            self._performed.append(Strike(self.world.now, fault))
             self._hand.strike(fault)
         except Nobody as error:
             raise ScenarioFailed(f"step {number}: {error}") from None

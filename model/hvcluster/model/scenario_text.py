@@ -1,0 +1,115 @@
+"""A scenario as the text of a file: what `scenario_file` reads back as the same scenario.
+
+Law: text only; the order of keys is that of docs/scenarios.md, and what is a default is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from .faults import AMOUNTS, TARGETS, Direction, Fault
+from .properties import DEFAULT_PROFILE, Properties, defaults
+from .scenario import Expectation, Scenario, Step
+from .vocabulary import US_PER_S
+
+
+def text_of(scenario: Scenario) -> str:
+    """The file. Reading it under the same name gives an equal scenario, if its lab is one that files can say."""
+    return "\n".join(_lines(scenario)) + "\n"
+
+
+def _lines(scenario: Scenario) -> Iterator[str]:
+    yield f"why = {_value(scenario.why)}"
+    if scenario.seed is not None:
+        yield f"seed = {scenario.seed}"
+    if scenario.requests_every_s != 1.0:
+        yield f"requests_every_s = {scenario.requests_every_s!r}"
+    definition = scenario.definition
+    yield ""
+    yield "[lab]"
+    yield f"nodes = {len(definition.nodes)}"
+    yield f"vms = {len(definition.groups)}"
+    if len(definition.paths) != 1:
+        yield f"paths = {len(definition.paths)}"
+    if definition.witness_lun is None:
+        yield "witness = false"
+    owners = [group.owner for group in definition.groups if group.owner is not None]
+    if owners:
+        yield f"owners = {_value([int(owner) for owner in owners])}"
+    if definition.properties.profile != DEFAULT_PROFILE:
+        yield f"profile = {_value(definition.properties.profile)}"
+    yield from _properties(definition.properties)
+    for step in scenario.steps:
+        yield ""
+        yield "[[step]]"
+        yield from _step(step)
+
+
+def _properties(properties: Properties) -> Iterator[str]:
+    usual = defaults(properties.profile)
+    changed = [f.name for f in fields(Properties) if getattr(properties, f.name) != getattr(usual, f.name)]
+    if changed:
+        yield ""
+        yield "[lab.properties]"
+    for name in changed:
+        yield f"{name} = {_value(getattr(properties, name))}"
+
+
+def _step(step: Step) -> Iterator[str]:
+    if step.at_us is not None:
+        yield f"at_s = {step.at_us / US_PER_S!r}"
+    if step.remember:
+        yield "remember = true"
+    if step.fault is not None:
+        yield from _fault(step.fault)
+    if step.wait_s:
+        yield f"wait_s = {step.wait_s!r}"
+    if step.expect is not None:
+        yield f"expect = {{ {', '.join(_expectation(step.expect))} }}"
+
+
+def _fault(fault: Fault) -> Iterator[str]:
+    yield f"do = {_value(fault.word.name.lower())}"
+    if fault.word in TARGETS and fault.target:
+        yield f"target = {_value(fault.target)}"
+    if fault.direction is not Direction.BOTH:
+        yield f"direction = {_value(fault.direction.name.lower())}"
+    if fault.side:
+        yield f"side = {_value(list(fault.side))}"
+    amount = AMOUNTS.get(fault.word)
+    if amount is not None and not (amount.optional and fault.amount == 0.0):
+        yield f"amount = {_value(fault.amount)}"
+    if fault.wire:
+        yield f"wire = {_value(fault.wire)}"
+    if fault.via:
+        yield f"via = {_value(fault.via)}"
+
+
+def _expectation(expect: Expectation) -> Iterator[str]:
+    yield f"within_s = {_value(expect.within_s)}"
+    for name in ("hold", "healthy"):
+        if getattr(expect, name):
+            yield f"{name} = true"
+    for name in ("online", "stayed", "moved", "not_on", "off", "refused"):
+        names = getattr(expect, name)
+        if names:
+            yield f"{name} = {_value('all' if names == ('all',) else list(names))}"
+    if expect.node:
+        yield f"node = {_value(expect.node)}"
+        yield f"state = {_value(expect.state)}"
+
+
+def _value(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        plain = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in plain) + '"'
+    if isinstance(value, float):
+        return f"{int(value)}" if value == int(value) and abs(value) < 1e15 else repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return repr(value)
