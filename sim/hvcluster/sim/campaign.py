@@ -18,8 +18,8 @@ from hvcluster.model.vocabulary import US_PER_S
 
 from .judge import Broken
 from .labs import Plan
-from .lonely import Lonely
 from .schedule import Strike, draw, mending
+from .sides import Sides
 from .strikes import Nobody, Strikes
 from .world import World
 
@@ -114,10 +114,10 @@ def run_history(plan: Plan, seed: int, strikes: Iterable[Strike], *, keep_facts:
     broken, healed = "", -1.0
     try:
         world.start()
-        lonely = Lonely(world)
+        sides = Sides(world)
         play.until(int(plan.minutes * 60 * US_PER_S))
         play.mend()
-        lonely.rest()
+        sides.rest()
         mended = world.now
         limit = mended + HEAL_LIMIT_S * US_PER_S
         while (problems := world.judge.problems()) and world.now < limit:

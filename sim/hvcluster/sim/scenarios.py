@@ -15,8 +15,8 @@ from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenar
 from hvcluster.model.vocabulary import US_PER_S, NodeState
 
 from .judge import Broken
-from .lonely import Lonely
 from .schedule import Strike
+from .sides import Sides
 from .strikes import Nobody, Strikes
 from .world import World
 
@@ -61,7 +61,7 @@ class Stage:
 
     def _play(self) -> None:
         self.world.start()
-        Lonely(self.world)
+        Sides(self.world)
         if not self._scenario.timed:
             self._settle()
         for number, step in enumerate(self._scenario.steps, 1):
