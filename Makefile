@@ -77,6 +77,10 @@ docker-build: ## Build the image that all our processes run from
 	@# An argument without a value is taken from the environment, and left out where it is not set there.
 	docker build --build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST --tag $(IMAGE) $(ARGS) .
 
+.PHONY: model-check
+model-check: ## Check the protocol's models with spin: make model-check ARGS=--list
+	@$(or $(PYTHON),python3) spec/check.py $(ARGS)
+
 .PHONY: hooks
 hooks: setup-dev ## Check every commit before it is made
 	$(BIN)/pre-commit install
