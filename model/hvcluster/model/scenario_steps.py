@@ -134,7 +134,8 @@ class _Steps:
             if key in step and word not in words_with:
                 wrong.add(path, f"`{step['do']}` has no {key}; leave it out", key)
         sided = word is FaultWord.PARTITION or (word is FaultWord.CUT_PEERS and "side" in step)
-        side = self._side(path, step) if sided else ()
+        most = len(self._cast.nodes) - (word is FaultWord.PARTITION)
+        side = self._side(path, step, most) if sided else ()
         target = self._target(path, word, step.get("target", ""))
         via = step.get("via", "")
         if via != "" and not self._cast.is_node(via):
@@ -185,9 +186,9 @@ class _Steps:
             self._wrong.add(path, f"{target!r} is no target of `{word.name.lower()}`; write {known}", "target")
         return str(target)
 
-    def _side(self, path: Path, step: Mapping[str, Any]) -> tuple[str, ...]:
+    def _side(self, path: Path, step: Mapping[str, Any], most: int) -> tuple[str, ...]:
         side, cast = step.get("side"), self._cast
-        good = isinstance(side, list) and 1 <= len(side) < len(cast.nodes)
+        good = isinstance(side, list) and 1 <= len(side) <= most
         if not good or not isinstance(side, list):
             remedy = "write one such as ['HyperV-1']"
             self._wrong.add(path, f"`side` is no list of some of the nodes, but not all; {remedy}", "side")
