@@ -1,0 +1,189 @@
+"""Judges the groups' LUNs: one writer, one chain, one life a generation, and reservations that are never let go.
+
+Law: looks at what the array executed and at what guests were told; never asks a node what it believes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvcluster.model.definition import initiator_name
+from hvcluster.model.facts import Fact
+from hvcluster.model.scsi import Nexus, Status
+from hvcluster.model.vocabulary import BLOCK_BYTES, Generation, LunId, NodeId, ReservationKey
+from hvcluster.node.core.effects import StartVm
+from hvcluster.node.core.journal import JOURNAL_LBA, Tail, decode, follow_problem, genesis, tail_after
+from hvcluster.san.core.effects import JournalEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .judge import Broken
+    from .machines import Machine
+    from .world import World
+
+_OUT = "PERSISTENT RESERVE OUT "
+_REGISTERS = frozenset((_OUT + "REGISTER", _OUT + "REGISTER AND IGNORE EXISTING KEY"))
+_TAKES = frozenset((_OUT + "RESERVE", _OUT + "PREEMPT", _OUT + "PREEMPT AND ABORT"))
+
+
+class _Disk:
+    """What the judge knows of one group's LUN."""
+
+    __slots__ = ("acknowledged", "fence", "group", "payloads", "registered", "reserved", "tails", "taken", "wrote")
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.fence = 0
+        self.tails: list[Tail] = [genesis(group)]
+        self.payloads: list[bytes] = [b""]
+        self.acknowledged = 0
+        self.wrote: Generation | None = None  # of the records that are being written
+        self.reserved = False
+        self.registered: dict[Nexus, int] = {}  # when, counted in commands of all LUNs
+        self.taken: dict[str, int] = {}  # when an initiator last reserved or preempted
+
+
+class Disks:
+    """All groups' LUNs of one world."""
+
+    def __init__(
+        self, world: World, broken: Callable[[str], Broken], counts: dict[str, int], refused: set[str]
+    ) -> None:
+        self._world = world
+        self._broken = broken
+        self._counts = counts
+        self._refused = refused
+        self._disks = {group.lun: _Disk(group.name) for group in world.definition.groups}
+        self._by_group = {disk.group: disk for disk in self._disks.values()}
+        self._lives: dict[tuple[str, int], NodeId] = {}
+        self._commands = 0
+
+    # one writer
+
+    def journal(self, entry: JournalEntry) -> None:
+        """The array executed or refused a command."""
+        disk = self._disks.get(entry.lun)
+        if disk is None:
+            return
+        if entry.command in ("WRITE", "COMPARE AND WRITE"):
+            self._written(disk, entry)
+        elif entry.status is Status.GOOD:
+            self._reserved(disk, entry)
+
+    def _written(self, disk: _Disk, entry: JournalEntry) -> None:
+        wrote, disk.wrote = disk.wrote, None
+        if entry.status is Status.RESERVATION_CONFLICT:
+            self._refused.add(entry.nexus.initiator)
+            self._counts["refused writes"] = self._counts.get("refused writes", 0) + 1
+        if entry.status is not Status.GOOD:
+            return
+        key = ReservationKey.decode(entry.key) if entry.key is not None else None
+        if key is None:
+            raise self._broken(f"a write to {disk.group} was accepted from {entry.nexus}, which is not registered")
+        if key.generation < disk.fence:
+            raise self._broken(
+                f"a write to {disk.group} was accepted from generation {key.generation} (node {key.node}) "
+                f"after generation {disk.fence} had completed step 5"
+            )
+        if wrote is not None and wrote != key.generation:
+            raise self._broken(
+                f"a record of generation {wrote} of {disk.group} was written under the registration of generation "
+                f"{key.generation} (node {key.node})"
+            )
+
+    # reservations
+
+    def _reserved(self, disk: _Disk, entry: JournalEntry) -> None:
+        """A PERSISTENT RESERVE OUT was carried out."""
+        self._commands += 1
+        nexus = entry.nexus
+        if entry.command in _REGISTERS and entry.service_key:
+            disk.registered[nexus] = self._commands
+            self._registers(disk, ReservationKey.decode(entry.service_key))
+        elif entry.command in _TAKES:
+            disk.taken[nexus.initiator] = self._commands
+        held = self._world.array.images[entry.lun].holder is not None
+        if disk.reserved and not held:
+            raise self._broken(f"{entry.command} by {nexus} left {disk.group} without a holder: anybody may write")
+        disk.reserved = held
+
+    def _registers(self, disk: _Disk, key: ReservationKey | None) -> None:
+        """Step 1 before step 2: whoever registers runs no older VM of the group."""
+        machine = self._world.machines.get(key.node) if key is not None else None
+        sim = machine.guests.get(disk.group) if machine is not None else None
+        if key is not None and sim is not None and sim.generation < key.generation:
+            raise self._broken(
+                f"node {key.node} registered generation {key.generation} of {disk.group} "
+                f"while its VM of generation {sim.generation} runs"
+            )
+
+    def online(self, fact: Fact) -> None:
+        """A node says that a disk is reserved for it alone: whoever was registered before its last step is gone."""
+        disk = self._by_group[str(fact.get("group"))]
+        generation = int(fact.get("generation") or 0)
+        disk.fence = max(disk.fence, generation)
+        mine = ReservationKey(Generation(generation), fact.node).encode()
+        initiator = initiator_name(self._world.definition.node_name(fact.node))
+        taken = disk.taken.get(initiator, 0)
+        for nexus, key in self._world.array.images[LunId(int(fact.get("lun") or 0))].registrations:
+            ours = nexus.initiator == initiator and key == mine
+            if not ours and disk.registered.get(nexus, 0) < taken:
+                raise self._broken(
+                    f"{disk.group} is online on node {fact.node} under generation {generation}, "
+                    f"but {nexus} is still registered with key {key:016x}"
+                )
+
+    # one chain
+
+    def written(self, lun: LunId, lba: int, data: bytes, medium: bytearray) -> None:
+        """Blocks are about to be written."""
+        disk = self._disks.get(lun)
+        if disk is None:
+            return
+        disk.wrote = None
+        for at in range(0, len(data), BLOCK_BYTES):
+            block = lba + at // BLOCK_BYTES
+            if block < JOURNAL_LBA or (block + 1) * BLOCK_BYTES >= len(medium):
+                continue
+            self._record(disk, block - JOURNAL_LBA + 1, data[at : at + BLOCK_BYTES])
+
+    def _record(self, disk: _Disk, sequence: int, block: bytes) -> None:
+        record = decode(block)
+        if record is None:
+            raise self._broken(f"what was written to {disk.group} as record {sequence} is not a record")
+        disk.wrote = record.generation
+        if sequence < len(disk.tails):
+            if disk.tails[sequence] == tail_after(record):
+                return
+            if sequence <= disk.acknowledged:
+                raise self._broken(f"acknowledged record {sequence} of {disk.group} was overwritten by another")
+            del disk.tails[sequence:]
+            del disk.payloads[sequence:]
+        if sequence > len(disk.tails):
+            raise self._broken(f"record {sequence} of {disk.group} follows a gap after {len(disk.tails) - 1}")
+        problem = follow_problem(disk.tails[-1], record)
+        if problem is not None:
+            raise self._broken(f"record {sequence} of {disk.group} breaks the chain: {problem}")
+        disk.tails.append(tail_after(record))
+        disk.payloads.append(record.payload)
+
+    def acknowledged(self, group: str, sequence: int, payload: bytes) -> None:
+        """A client was told that its record is on the LUN."""
+        disk = self._by_group[group]
+        if sequence >= len(disk.tails) or disk.payloads[sequence] != payload:
+            raise self._broken(f"record {sequence} of {group} was acknowledged but is not on the LUN")
+        disk.acknowledged = max(disk.acknowledged, sequence)
+
+    # one life
+
+    def vm_started(self, machine: Machine, start: StartVm) -> None:
+        """A VM boots: a generation has one life, on one node."""
+        life = (start.group, start.generation)
+        if life in self._lives:
+            raise self._broken(f"generation {start.generation} of {start.group} boots on node {machine.node} again")
+        self._lives[life] = machine.node
+
+    def has_booted(self, group: str, generation: Generation) -> bool:
+        """Whether a generation was ever powered on."""
+        return (group, generation) in self._lives

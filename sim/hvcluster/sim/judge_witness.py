@@ -1,0 +1,104 @@
+"""Judges the witness's LUN: one vote in a term, a term that never falls, an image that is whole and never goes back.
+
+Law: reads what is written there, as a node that wins it would; it never asks a node.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from hvcluster.model.vocabulary import BLOCK_BYTES, NodeId
+from hvcluster.node.core.witness_image import RECORD_MAGIC, Header, decode_snapshot, record_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .judge import Broken
+
+_HEAD = struct.Struct(">IQQQ")  # of a record: magic, epoch, index, term
+
+
+class WitnessMedium:
+    """What stands on the witness, block by block as it is written."""
+
+    def __init__(self, broken: Callable[[str], Broken]) -> None:
+        self._broken = broken
+        self._header: Header | None = None
+        self._last = (0, 0)  # term and index of its newest entry
+        self._entries: dict[int, int] = {}  # index -> term, of everything that ever stood there
+        self._snapshot_index = 0
+        self.votes: dict[int, NodeId] = {}
+        """By term: whom it voted for."""
+
+    def held(self, index: int, term: int | None) -> bool:
+        """Whether an entry is or was on it, or a snapshot that covers it."""
+        return index <= self._snapshot_index or self._entries.get(index) == term
+
+    def written(self, lba: int, data: bytes, medium: bytearray) -> None:
+        """Blocks are about to be written."""
+        if lba == 0:
+            header = Header.decode(data[:BLOCK_BYTES])
+            if header is None:
+                raise self._broken("the witness's header was overwritten by something else")
+            self._new_header(header, medium)
+        elif self._header is not None and self._header.start <= lba < self._header.end:
+            self._appended(self._header, data)
+
+    def _new_header(self, new: Header, medium: bytearray) -> None:
+        old = self._header
+        if old is not None and (new.term, new.epoch) < (old.term, old.epoch):
+            raise self._broken(f"the witness goes back from term {old.term} to {new.term} (image {new.epoch})")
+        if new.vote and self.votes.setdefault(new.term, new.vote) != new.vote:
+            raise self._broken(f"the witness voted for {self.votes[new.term]} and for {new.vote} in term {new.term}")
+        self._header = new
+        if new.snapshot_bytes and (old is None or new.epoch != old.epoch):
+            self._new_image(new, bytes(medium[new.start * BLOCK_BYTES : new.end * BLOCK_BYTES]))
+
+    def _new_image(self, header: Header, area: bytes) -> None:
+        snapshot = decode_snapshot(header, area)
+        if snapshot is None:
+            raise self._broken(f"the witness's header points to image {header.epoch}, which is not there")
+        last = (snapshot.term, snapshot.index)
+        offset = (header.log_start - header.start) * BLOCK_BYTES
+        while (found := _record(area, offset)) is not None and found[0] == header.epoch and found[1] == last[1] + 1:
+            last = (found[2], found[1])
+            self._entries[found[1]] = found[2]
+            offset += found[3]
+        if last < self._last:
+            raise self._broken(
+                f"image {header.epoch} of the witness ends at {last[0]}:{last[1]}, "
+                f"the one before it at {self._last[0]}:{self._last[1]}"
+            )
+        self._last = last
+        self._snapshot_index = max(self._snapshot_index, snapshot.index)
+
+    def _appended(self, header: Header, data: bytes) -> None:
+        """Records behind the image in use. A write that begins within a record is not looked at."""
+        offset = 0
+        while (found := _record(data, offset)) is not None:
+            epoch, index, term, size = found
+            if epoch != header.epoch:
+                raise self._broken(f"a record of image {epoch} was written into image {header.epoch} of the witness")
+            if index > self._last[1] + 1:
+                raise self._broken(f"entry {index} on the witness follows a gap after {self._last[1]}")
+            if index == self._last[1] + 1:
+                self._last = (term, index)
+            elif self._entries.get(index, term) != term:
+                raise self._broken(f"entry {index} on the witness was overwritten by another")
+            self._entries[index] = term
+            offset += size
+
+
+def _record(data: bytes, offset: int) -> tuple[int, int, int, int] | None:
+    """Epoch, index, term and bytes of the record whose head stands at an offset; None when there is none."""
+    size = record_bytes(data, offset)
+    if size is None:
+        return None
+    head = data[offset : offset + _HEAD.size + 8]
+    if zlib.crc32(head) != struct.unpack_from(">I", data, offset + len(head))[0]:
+        return None
+    magic, epoch, index, term = _HEAD.unpack_from(data, offset)
+    assert magic == RECORD_MAGIC
+    return epoch, index, term, size

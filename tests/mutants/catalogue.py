@@ -1,0 +1,21 @@
+"""Every mutant: deliberate faults in the protocol, which whoever explores it must find.
+
+Law: a list; the mutants themselves stand in `in_raft`, `in_witness` and `in_disks`, the product code knows none.
+"""
+
+from __future__ import annotations
+
+from .in_disks import DISKS
+from .in_raft import RAFT
+from .in_witness import WITNESS
+from .patching import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS)
+
+
+def named(name: str) -> Mutant:
+    """The mutant of that name. Raises KeyError."""
+    for mutant in MUTANTS:
+        if mutant.name == name:
+            return mutant
+    raise KeyError(name)

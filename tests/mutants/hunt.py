@@ -1,0 +1,96 @@
+"""One hunt for all mutants: which lab a seed runs in, and how a seed says that something is wrong.
+
+Law: the hunt never knows which mutant it hunts, nor whether there is one.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Final
+
+from hvcluster.sim.campaign import Plan, run_seed
+
+from .catalogue import named
+from .patching import Mutant, put_on
+
+_SHORT_LOG = (("snapshot_entries", 20),)
+
+MINUTES: Final = 4.0
+FAULT_EVERY_S: Final = 8.0
+
+LABS: Final[tuple[Plan, ...]] = (
+    Plan(nodes=2, vms=2, paths=2, properties=_SHORT_LOG),
+    Plan(nodes=3, vms=2, witness=False, properties=_SHORT_LOG),
+    Plan(nodes=4, vms=3),
+    Plan(nodes=5, vms=3, paths=2, properties=_SHORT_LOG),
+    Plan(nodes=4, vms=2, profile="ws2008r2"),
+)
+"""Small labs, taken in turn: what is wrong with a protocol is wrong with few nodes, and few nodes are fast."""
+
+ENDLESS_CPU_S: Final = 60.0
+"""More than a hundred times what a seed takes: whoever needs more does not end."""
+
+MOST_MEMORY_BYTES: Final = 4 << 30
+"""Of one worker; a seed takes a hundredth of it, and a list that grows without an end must not take the machine."""
+
+
+class Endless(BaseException):
+    """A seed used up its time."""
+
+
+def lab_of(seed: int) -> Plan:
+    """The lab that a seed runs in."""
+    return replace(LABS[seed % len(LABS)], minutes=MINUTES, fault_every_s=FAULT_EVERY_S)
+
+
+def hunted(mutant: Mutant | None, seed: int) -> str | None:
+    """What is wrong under this seed; None when nothing was seen."""
+    with put_on(mutant):
+        before = signal.signal(signal.SIGVTALRM, _ring)
+        signal.setitimer(signal.ITIMER_VIRTUAL, ENDLESS_CPU_S)
+        try:
+            verdict = run_seed(lab_of(seed), seed)
+        except Endless:
+            return f"seed {seed}: does not end ({ENDLESS_CPU_S:g} s of CPU)"
+        except Exception as error:  # noqa: BLE001 - a core never raises: whatever it is, it was found
+            return f"seed {seed}: {type(error).__name__}: {error}"
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+            signal.signal(signal.SIGVTALRM, before)
+    return None if verdict.ok else verdict.broken
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some seeds in a row: the first, the last that was looked at, and what is wrong under that one ("": nothing)."""
+
+    first: int
+    last: int
+    what: str
+    cpu_s: float
+
+
+def look(name: str | None, first: int, count: int) -> Chunk:
+    """Look at seeds in order until one shows something wrong."""
+    mutant = named(name) if name is not None else None
+    began = time.process_time()
+    what, seed = "", first
+    for seed in range(first, first + count):
+        what = hunted(mutant, seed) or ""
+        if what:
+            break
+    return Chunk(first, seed, what, time.process_time() - began)
+
+
+def limited() -> None:
+    """Make this process a worker that cannot take the machine down with it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _ring(_signal: int, _frame: FrameType | None) -> None:
+    raise Endless

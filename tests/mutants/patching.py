@@ -1,0 +1,60 @@
+"""How a mutant is put on and taken off: attributes of classes and modules are replaced for a while, then restored.
+
+Law: the product code knows nothing of mutants; nothing here outlives its `with` block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class Patch:
+    """Replaces attributes, and remembers what was there."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[object, str, object]] = []
+
+    def set(self, owner: object, name: str, value: object) -> None:
+        """Replace an attribute that exists: a mutant of a method that was renamed must not pass for one."""
+        self._before.append((owner, name, vars(owner)[name]))
+        setattr(owner, name, value)
+
+    def undo(self) -> None:
+        """Put everything back, newest first."""
+        while self._before:
+            owner, name, value = self._before.pop()
+            setattr(owner, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One deliberate fault in the protocol: what it does, and the law it breaks."""
+
+    name: str
+    does: str
+    law: str
+    apply: Callable[[Patch], None]
+
+
+def breaks(law: str) -> Callable[[Callable[[Patch], None]], Mutant]:
+    """Make a mutant of a function: its name, its docstring, and the law that it breaks."""
+
+    def made(apply: Callable[[Patch], None]) -> Mutant:
+        assert apply.__doc__, "a mutant says what it does"
+        return Mutant(apply.__name__, apply.__doc__.strip(), law, apply)
+
+    return made
+
+
+@contextmanager
+def put_on(mutant: Mutant | None) -> Iterator[None]:
+    """The product code with one fault in it, or as it is."""
+    patch = Patch()
+    try:
+        if mutant is not None:
+            mutant.apply(patch)
+        yield
+    finally:
+        patch.undo()
