@@ -103,6 +103,21 @@ def test_a_quiet_bus_makes_both_sides_speak_directly() -> None:
     assert ear.beats.wants_direct(ear.now) == [PEER, OTHER], "it does not hear us on a bus"
 
 
+def test_two_nodes_that_hear_each_other_on_a_bus_again_stop_speaking_directly() -> None:
+    """A direct heartbeat alone asks for none in return: two nodes would never stop answering each other."""
+    ear = Ear()
+    ear.hear("A")
+    ear.wait(TIMING.detection - 1)
+    ear.hear(DIRECT)
+    assert PEER in ear.beats.wants_direct(ear.now)
+    echo = (Heard(ME, Incarnation(7), 1, True),)
+    for _ in range(5):
+        ear.wait(TIMING.delay)
+        ear.hear(DIRECT, hears=echo)
+        ear.hear("A", hears=echo)
+    assert PEER not in ear.beats.wants_direct(ear.now)
+
+
 def test_an_older_life_is_not_listened_to() -> None:
     """A late heartbeat of a killed process says nothing of the one that runs."""
     ear = Ear()

@@ -25,7 +25,7 @@ MAX_PROBES = 5
 QUIET_DELAYS = (
     2.5  # after so many heartbeats missed in a row a bus is quiet towards a peer; then we also speak directly
 )
-WANTED_DELAYS = 3  # how long after a direct heartbeat the peer gets ours directly too
+WANTED_DELAYS = 3  # how long after a heartbeat that does not say it hears us on a bus the peer gets ours directly
 
 
 class Peer:
@@ -165,9 +165,7 @@ class Heartbeats:
                 FactKind.ROUTE_UP, f"heartbeats of node {peer.id} arrive on {route}", peer=peer.id, route=route
             )
         peer.routes[route] = now
-        if route == DIRECT:
-            peer.direct_wanted_until = Instant(now + WANTED_DELAYS * self._timing.delay)
-        else:
+        if route != DIRECT:
             peer.last_bus = now
         peer.regrouping = None
         if peer.unreachable:
