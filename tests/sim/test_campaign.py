@@ -1,10 +1,16 @@
-"""Random disasters: a short sample of what `hvc sim --seeds` runs for hours."""
+"""Random disasters: a short sample of what `hvc sim explore` runs for hours."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 from hvcluster.sim.campaign import Plan, run_seed
+from hvcluster.sim.labs import random_plan
+from tests.conftest import SEED_BASE
+
+FRESH = 15
 
 PLANS = {
     "five nodes, witness": Plan(),
@@ -23,6 +29,17 @@ def test_no_invariant_breaks_under_random_disasters(name: str) -> None:
         verdict = run_seed(PLANS[name], seed)
         assert verdict.ok, verdict.broken
         assert verdict.counts["acknowledged"] > 20, "clients were served, between the disasters"
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_no_invariant_breaks_in_labs_that_nobody_has_seen_before(part: int) -> None:
+    """Every run draws labs and disasters of its own; its first line tells how to draw them again."""
+    base = int(os.environ[SEED_BASE])
+    for seed in range(base + part * FRESH, base + (part + 1) * FRESH):
+        plan = random_plan(seed, Plan(minutes=3))
+        verdict = run_seed(plan, seed)
+        again = f"hvc sim explore --random-lab --minutes 3 --seeds 1 --first {seed}"
+        assert verdict.ok, f"{verdict.broken}\n{plan.sentence()}\n{again}"
 
 
 def test_a_seed_is_one_history() -> None:

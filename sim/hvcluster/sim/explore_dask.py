@@ -29,7 +29,7 @@ class DaskCluster:
             raise ValueError(f"no Dask scheduler answers at {self._address}: {error}") from None
         with client:
             futures = {client.submit(run_one, wish, seed, pure=False): seed for seed in seeds}
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 seed = futures[future]
                 try:
                     yield future.result()
