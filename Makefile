@@ -31,8 +31,12 @@ demo: setup ## Watch a VM survive the kill of its host
 	@$(BIN)/hvc demo $(ARGS)
 
 .PHONY: sim
-sim: setup ## Run the cores in the simulator: make sim ARGS="--seed 7"
+sim: setup ## Run the cores in the simulator: make sim ARGS="explore --seeds 100"
 	@$(BIN)/hvc sim $(ARGS)
+
+.PHONY: campaign
+campaign: setup ## 20,000 seeds, another lab for each; goes on where it stopped
+	@$(BIN)/hvc sim explore --random-lab --minutes 3 --seeds 20000 --journal campaign.jsonl $(ARGS)
 
 .PHONY: test
 test: setup-dev ## Run every check and every test
