@@ -38,6 +38,20 @@ def test_the_only_voter_hands_its_vote_over_and_leaves() -> None:
     assert world.judge.problems() == []
 
 
+def test_a_polite_stop_ends_although_votes_never_change() -> None:
+    """Static quorum: the VMs move, the node leaves, its vote stays; a stop that would cost quorum is refused."""
+    world = running(Plan(nodes=3, vms=3, witness=False, profile="ws2008r2"))
+    first, second, third = world.machines.values()
+    for machine in (second, first if leader(world) is first else third):
+        machine.deliver(ev.Requested(TICKET, ev.StopNode(machine.node)))
+        world.run_for(60 * US_PER_S)
+    assert second.exited
+    assert second.replies[TICKET].ok
+    assert len(leader(world).core.state.log.configuration.voters) == 3
+    assert sum(machine.alive for machine in world.machines.values()) == 2, "two of three votes are needed"
+    assert world.judge.problems() == []
+
+
 def test_a_polite_stop_right_after_an_unnoticed_death_costs_no_quorum() -> None:
     """New votes are confirmed before they count: a vote must not come to rest on a node that has just died."""
     world = running(Plan(nodes=5, vms=5, witness=False))

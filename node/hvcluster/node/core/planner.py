@@ -152,10 +152,11 @@ class Planner:
         return peer is not None and peer.beat is not None and peer.beat.leaving
 
     def _has_left(self, database: Database, member: Member) -> bool:
-        """A leaving node is out once it is drained (or nobody can take what it has) and its vote is gone."""
+        """A leaving node is out once it is drained (or nobody can take what it has) and, if votes change, has none."""
         if not member.up or member.id == self._me or not self._is_leaving(member.id):
             return False
-        if any(voter.node == member.id for voter in self._state.log.configuration.voters):
+        votes = any(voter.node == member.id for voter in self._state.log.configuration.voters)
+        if votes and self._properties.dynamic_quorum:
             return False
         return not any(group.runs for group in database.owned_by(member.id)) or not self._able(database, {member.id})
 
@@ -169,7 +170,7 @@ class Planner:
     def _joiners(self, now: Instant, database: Database, down: dict[NodeId, NodeDown]) -> list[Command]:
         commands: list[Command] = []
         me = database.members.get(self._me)
-        if me is not None and not (me.up and me.incarnation == self._incarnation):
+        if me is not None and me.incarnation < self._incarnation:  # a life that was removed does not come back
             commands.append(NodeUp(self._me, self._incarnation, self._state.store))
         for peer in self._beats.peers.values():
             member = database.members.get(peer.id)
