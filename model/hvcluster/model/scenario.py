@@ -106,10 +106,12 @@ class Observation:
 
 def unmet(expect: Expectation, seen: Observation, remembered: Observation) -> str:
     """Why an observation does not meet an expectation; empty when it does."""
+    if (expect.online or expect.stayed or expect.moved or expect.healthy) and not seen.nodes:
+        return "no node leads"
     if expect.healthy:
         down = [f"{name} is {state}" for name, state in seen.nodes.items() if state != "UP"]
-        if down or not seen.nodes:
-            return "; ".join(down) or "no node leads"
+        if down:
+            return "; ".join(down)
     for name in _names(("all",) if expect.healthy else expect.online, seen):
         group = seen.groups.get(name)
         running = seen.running.get(name, ())
