@@ -75,7 +75,7 @@ def test_ctrl_c_after_the_kill_leaves_nothing(tmp_path: Path) -> None:
     file.write_text(LAB + KILL + "[[step]]\nwait_s = 600\n")
     home = tmp_path / "state"
     program = "from hvcluster.orchestrator.cli import main; main()"
-    command = [sys.executable, "-c", program, "scenario", "-v", "--state", str(home), str(file)]
+    command = [sys.executable, "-c", program, "run", "-v", "--state", str(home), str(file)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as runner:
         assert runner.stderr is not None
         assert runner.stderr.readline().strip() == "orchestrator_kill"
@@ -94,7 +94,7 @@ def test_a_runner_that_is_killed_before_takes_its_lab_along(tmp_path: Path) -> N
     file.write_text(LAB + "[[step]]\nwait_s = 600\n" + KILL)
     home = tmp_path / "state"
     program = "from hvcluster.orchestrator.cli import main; main()"
-    with subprocess.Popen([sys.executable, "-c", program, "scenario", "--state", str(home), str(file)]) as runner:
+    with subprocess.Popen([sys.executable, "-c", program, "run", "--state", str(home), str(file)]) as runner:
         end = time.monotonic() + 30
         while not home.is_dir() or len(marked(next(home.iterdir()))) < PROCESSES:
             assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""Scenario files as `hvc sim` and `hvc scenario` read them: what is wrong with one, said alike by both."""
+"""Scenario files as `hvc sim run` and `hvc run` read them: what is wrong with one, said alike by both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvcluster.model.faults import TARGETS, FaultWord, Target
+from hvcluster.model.faults import AMOUNTS, TARGETS, FaultWord, Target
 from hvcluster.model.scenario import Scenario, ScenarioError, parse
 from hvcluster.orchestrator.errors import Exit
 
@@ -31,7 +31,7 @@ BAD = {
     "no step": (LAB, "1 to 200 [[step]]"),
     "a key that was once there": ("docker = true\n" + LAB + STEP, "`docker` is unknown"),
     "not TOML": ("why = \n", "not TOML"),
-    "too many paths": (LAB + "paths = 5\n" + STEP, "1 to 4"),
+    "too many paths": (LAB + "paths = 5\n" + STEP, "0 to 4"),
     "a truth as a number": (LAB + "nodes = true\n" + STEP, "1 to 64"),
     "witness in words": (LAB + 'witness = "yes"\n' + STEP, "write true or false"),
     "an owner that is not there": (LAB + "owners = [1, 4]\n" + STEP, "names no node: 4"),
@@ -61,6 +61,22 @@ BAD = {
         LAB + '[[step]]\ndo = "cut_array"\ntarget = "leader"\ndirection = "up"\n',
         "both, in or out",
     ),
+    "no amount": (LAB + '[[step]]\ndo = "loss"\n', "`amount` is missing; write 0 to 0.9 (share)"),
+    "an amount out of range": (LAB + '[[step]]\ndo = "slowness"\namount = 0.5\n', "write 1 to 1000 (factor)"),
+    "an amount of a kill": (LAB + '[[step]]\ndo = "kill"\ntarget = "leader"\namount = 1\n', "has no amount"),
+    "a wire of a kill": (LAB + '[[step]]\ndo = "kill"\ntarget = "leader"\nwire = "A"\n', "has no wire"),
+    "a path that is not there": (
+        LAB + '[[step]]\ndo = "cut_array"\ntarget = "leader"\nwire = "B"\n',
+        "`wire` is 'B'; write A, or leave it out",
+    ),
+    "an operator nowhere": (LAB + '[[step]]\ndo = "move"\ntarget = "D1"\nvia = "HyperV-9"\n', "`via` names no node"),
+    "an operator of a kill": (LAB + '[[step]]\ndo = "kill"\ntarget = "leader"\nvia = "leader"\n', "has no via"),
+    "a time in the middle": (LAB + STEP + "[[step]]\nat_s = 5\n", "needs one in the first step"),
+    "a time left out": (LAB + '[[step]]\nat_s = 1\n[[step]]\ndo = "heal"\n', "`at_s` is missing"),
+    "a time that runs backwards": (LAB + "[[step]]\nat_s = 9\n[[step]]\nat_s = 3\n", "earlier than 9 s"),
+    "a time before all": (LAB + "[[step]]\nat_s = -1\n", "write a number of seconds"),
+    "a seed in words": ('seed = "one"\n' + LAB + STEP, "`seed` is 'one'"),
+    "requests too often": ("requests_every_s = 0\n" + LAB + STEP, "0.01 to 3600"),
     "no side": (LAB + '[[step]]\ndo = "partition"\n', "`side` is no list"),
     "everybody on one side": (LAB + '[[step]]\ndo = "partition"\nside = ["leader", "leader", "leader"]\n', "not all"),
     "a side that names nobody": (LAB + '[[step]]\ndo = "partition"\nside = ["X"]\n', "names no node: 'X'"),
@@ -96,7 +112,7 @@ def test_a_scenario_is_named_by_its_file_and_its_problems_by_the_path() -> None:
         parse("some/where/x.toml", "colour = 1\n[lab]\n")
     lines = str(raised.value).splitlines()
     assert lines[0] == "some/where/x.toml has 3 problems; nothing was started"
-    assert all(line.startswith("some/where/x.toml: ") for line in lines[1:])
+    assert [line.split(" ", 1)[0] for line in lines[1:]] == [f"some/where/x.toml:{number}:" for number in (1, 1, 1)]
     with pytest.raises(ScenarioError, match="not UTF-8"):
         parse("x.toml", b"why = '\xff'")
 
@@ -106,11 +122,13 @@ def test_every_fault_says_what_it_strikes() -> None:
     nodes = {word.name: word for word in FaultWord if TARGETS.get(word) is Target.NODE}
     for word in nodes.values():
         for target in ("HyperV-2", "leader", "a follower", "owner of D2", "holder of the witness"):
-            step = f'[[step]]\ndo = "{word.name.lower()}"\ntarget = "{target}"\n'
+            amount = f"amount = {AMOUNTS[word].most}\n" if word in AMOUNTS else ""
+            step = f'[[step]]\ndo = "{word.name.lower()}"\ntarget = "{target}"\n{amount}'
             fault = parse("x", LAB + step).steps[0].fault
             assert fault is not None
             assert (fault.word, fault.target) == (word, target)
-    assert {"KILL", "FREEZE", "STOP", "CUT_BUSES", "CUT_PEERS", "CUT_ARRAY"} == set(nodes)
+    cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY"}
+    assert {"KILL", "FREEZE", "CRASH", "STOP", "PAUSE", "HOLD_PATH", "SLOW_OFF", *cuts} == set(nodes)
 
 
 _VALUES = st.one_of(
@@ -122,7 +140,8 @@ _VALUES = st.one_of(
 
 _KEYS = (
     "nodes", "vms", "paths", "witness", "owners", "profile", "properties", "do", "target", "direction", "side",
-    "wait_s", "remember", "expect", "within_s", "hold", "online", "off", "node", "state", "refused",
+    "wait_s", "remember", "expect", "within_s", "hold", "online", "off", "node", "state", "refused", "amount", "wire",
+    "via", "at_s", "seed", "requests_every_s", "healthy",
 )  # fmt: skip
 
 
@@ -149,9 +168,13 @@ def test_both_commands_refuse_a_file_alike(tmp_path: Path, content: str | None, 
     program = "from hvcluster.orchestrator.cli import main; main()"
     sim, real = (
         subprocess.run(
-            [sys.executable, "-c", program, command, str(file)], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", program, *command, str(file)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
-        for command in ("sim", "scenario")
+        for command in (("sim", "run"), ("run",))
     )
     assert (sim.returncode, real.returncode) == (status, status)
     assert sim.stderr == real.stderr

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -19,12 +20,12 @@ from typing import Final, Protocol
 import aiomqtt
 from structlog.typing import FilteringBoundLogger
 
-from hvcluster.model.vocabulary import Incarnation, NodeId
+from hvcluster.model.vocabulary import US_PER_S, Incarnation, NodeId
 from hvcluster.runtime.logs import OncePerSender
 
 from . import wire
 from .core.messages import Heartbeat
-from .cuts import Cuts, Direction, Wire
+from .cuts import PERFECT, Cuts, Direction, Wire
 from .wire import Membership, Reason, Rejected
 
 FIRST_BACKOFF_S: Final = 0.05
@@ -231,6 +232,14 @@ class MqttBus:
         if topic in (self._own_beat, self._own_will) or self._cuts.loses(Wire.BUS, self._name, Direction.IN):
             return
         self.delivered += 1
+        quality = self._cuts.quality
+        if quality is PERFECT or not topic.startswith(self._beats):
+            self._take(topic, message)
+        elif random.random() >= quality.loss:
+            delay_s = random.uniform(0.0, 2.0 * quality.message_delay_us / US_PER_S)
+            asyncio.get_running_loop().call_later(delay_s, self._take, topic, message)
+
+    def _take(self, topic: str, message: aiomqtt.Message) -> None:
         try:
             self._read(topic, message)
         except Rejected as error:

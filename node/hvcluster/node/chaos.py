@@ -12,7 +12,7 @@ import grpc.aio
 
 from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
 
-from .cuts import Cuts, Direction, UnknownWire, Wire
+from .cuts import Cuts, Direction, Quality, UnknownWire, Wire
 
 SERVICE: Final = chaos_pb2.DESCRIPTOR.services_by_name["Chaos"].full_name
 
@@ -27,7 +27,7 @@ _DIRECTIONS_BACK: Final = {direction: number for number, direction in _DIRECTION
 
 
 class ChaosService(chaos_pb2_grpc.ChaosServicer):
-    """Every call answers with all cuts there are afterwards; a wire that does not exist is INVALID_ARGUMENT."""
+    """Every call answers with how the wires are afterwards; a wire that does not exist is INVALID_ARGUMENT."""
 
     def __init__(self, cuts: Cuts) -> None:
         self._cuts = cuts
@@ -60,18 +60,38 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return self._reply()
 
+    async def Degrade(
+        self,
+        request: chaos_pb2.DegradeRequest,
+        context: grpc.aio.ServicerContext[chaos_pb2.DegradeRequest, chaos_pb2.ChaosReply],
+    ) -> chaos_pb2.ChaosReply:
+        """Let wires lose, double and delay; without a quality they are perfect again."""
+        asked = request.quality
+        quality = Quality(asked.loss, asked.doubling, asked.message_delay_us, asked.array_delay_us)
+        if problem := quality.problem():
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        self._cuts.degrade(quality)
+        return self._reply()
+
     async def List(
         self,
         request: chaos_pb2.ListRequest,
         context: grpc.aio.ServicerContext[chaos_pb2.ListRequest, chaos_pb2.ChaosReply],
     ) -> chaos_pb2.ChaosReply:
-        """What is cut now."""
+        """What is cut now, and how well the rest works."""
         return self._reply()
 
     def _reply(self) -> chaos_pb2.ChaosReply:
+        now = self._cuts.quality
         return chaos_pb2.ChaosReply(
+            quality=chaos_pb2.Quality(
+                loss=now.loss,
+                doubling=now.doubling,
+                message_delay_us=now.message_delay_us,
+                array_delay_us=now.array_delay_us,
+            ),
             cuts=[
                 chaos_pb2.CutRequest(wire=_WIRES_BACK[wire], name=name, direction=_DIRECTIONS_BACK[direction])
                 for wire, name, direction in self._cuts.now()
-            ]
+            ],
         )

@@ -1,4 +1,4 @@
-"""Which wires of this node are cut, and in which direction: what the adapters ask before they send or deliver.
+"""Which wires of this node are cut, and how well the others work: what the adapters ask before they send or deliver.
 
 Law: a table and its observers; nothing here sends. A cut is like a cable pulled at the switch: connections stay, what
 is sent is lost.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum, Flag
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 class Wire(Enum):
@@ -37,6 +38,38 @@ Observer: TypeAlias = Callable[[Wire, str, Direction], None]
 
 WHOLE = Direction(0)
 
+MAX_SHARE: Final = 0.9
+"""With more than that lost or doubled nothing is learned that a cut would not show."""
+MAX_DELAY_US: Final = 60_000_000
+"""A slower wire is better told as one that is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well wires work that are not cut. Shares are 0 to MAX_SHARE, delays 0 to MAX_DELAY_US.
+
+    `loss` of heartbeats heard and of direct messages sent; `doubling` of direct messages sent. `message_delay_us` is a
+    mean: a message takes a random time up to twice that longer. `array_delay_us`: of each command, on its way.
+    """
+
+    loss: float = 0.0
+    doubling: float = 0.0
+    message_delay_us: int = 0
+    array_delay_us: int = 0
+
+    def problem(self) -> str:
+        """What is out of range; empty if nothing is."""
+        for name, share in (("loss", self.loss), ("doubling", self.doubling)):
+            if not 0.0 <= share <= MAX_SHARE:
+                return f"{name} is {share}, not 0 to {MAX_SHARE}"
+        for name, delay_us in (("message_delay_us", self.message_delay_us), ("array_delay_us", self.array_delay_us)):
+            if not 0 <= delay_us <= MAX_DELAY_US:
+                return f"{name} is {delay_us}, not 0 to {MAX_DELAY_US}"
+        return ""
+
+
+PERFECT: Final = Quality()
+
 
 class Cuts:
     """The cuts of one node. Cutting twice is cutting once; cutting out and then in is cutting both."""
@@ -45,10 +78,22 @@ class Cuts:
         self._names = dict(names)
         self._cut: dict[tuple[Wire, str], Direction] = {}
         self._observers: list[Observer] = []
+        self._degraded: list[Callable[[Quality], None]] = []
+        self.quality = PERFECT
 
     def observe(self, observer: Observer) -> None:
         """Be told of every change from now on."""
         self._observers.append(observer)
+
+    def observe_quality(self, observer: Callable[[Quality], None]) -> None:
+        """Be told how well wires work from now on, whenever that changes."""
+        self._degraded.append(observer)
+
+    def degrade(self, quality: Quality) -> None:
+        """Let wires work that well from now on, in place of what was set before."""
+        self.quality = quality if quality != PERFECT else PERFECT
+        for observer in self._degraded:
+            observer(quality)
 
     def loses(self, wire: Wire, name: str, direction: Direction) -> bool:
         """Whether what goes in `direction` (OUT or IN) on that wire is lost."""

@@ -86,6 +86,11 @@ class Initiator:
         """Lose no more messages of a path."""
         self._paths[path].cut = None
 
+    def slow(self, delay_s: float) -> None:
+        """Let every command of every path wait that long before it leaves; 0: not at all."""
+        for path in self._paths.values():
+            path.delay_s = delay_s
+
     def cuts(self) -> dict[PathName, Direction]:
         """The paths that are cut now."""
         return {name: path.cut for name, path in self._paths.items() if path.cut is not None}
@@ -106,6 +111,7 @@ class _Path:
     ) -> None:
         self.up = False
         self.cut: Direction | None = None
+        self.delay_s = 0.0
         self._name = name
         self._address = address
         self._login = san_pb2.PathRequest(
@@ -117,7 +123,7 @@ class _Path:
         self._command_timeout_s = command_timeout_s
         self._login_timeout_s = login_timeout_s
         self._tag = 0
-        self._queue: deque[tuple[int, LunId, Command]] = deque()
+        self._queue: deque[tuple[int, LunId, Command, float]] = deque()  # the float: when it leaves, 0.0 at once
         self._queued = asyncio.Event()
         self._outstanding: dict[int, tuple[Answer, float]] = {}  # by tag, oldest first; the float is a deadline
         self._late = asyncio.Event()
@@ -134,7 +140,7 @@ class _Path:
             return
         self._tag += 1
         self._outstanding[self._tag] = (answer, loop.time() + self._command_timeout_s)
-        self._queue.append((self._tag, lun, command))
+        self._queue.append((self._tag, lun, command, loop.time() + self.delay_s if self.delay_s else 0.0))
         self._queued.set()
         if self._watch is None:
             self._watch = loop.call_later(self._command_timeout_s, self._check_deadlines)
@@ -217,7 +223,12 @@ class _Path:
             batch: list[san_pb2.ScsiCommand] = []
             size = 0
             while self._queue and len(batch) < scsi_wire.MAX_BATCH_COMMANDS and size <= scsi_wire.MAX_BATCH_BYTES:
-                tag, lun, command = self._queue.popleft()
+                tag, lun, command, leaves = self._queue[0]
+                if leaves and (wait_s := leaves - asyncio.get_running_loop().time()) > 0.0:
+                    if batch:
+                        break
+                    await asyncio.sleep(wait_s)  # those behind it wait as well: a path keeps order
+                self._queue.popleft()
                 batch.append(scsi_wire.command_to_wire(tag, lun, command))
                 size += _data_bytes(command)
             if not self._queue:

@@ -88,6 +88,7 @@ class Adapters:
             Wire.ARRAY: tuple(sorted(addresses.paths)),
         })  # fmt: skip
         self.cuts.observe(self._cut_array)
+        self.cuts.observe_quality(lambda quality: self.initiator.slow(quality.array_delay_us / US_PER_S))
         self.buses: tuple[HeartbeatBus, ...] = tuple(
             MqttBus(
                 name,

@@ -9,6 +9,7 @@ both sides together; several in flight gained nothing, so a burst of 20 reports 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ import grpc
 import grpc.aio
 from structlog.typing import FilteringBoundLogger
 
-from hvcluster.model.vocabulary import Incarnation, NodeId, StoreId
+from hvcluster.model.vocabulary import US_PER_S, Incarnation, NodeId, StoreId
 from hvcluster.runtime import channels
 from hvcluster.runtime.channels import Outcome
 from hvcluster.runtime.logs import OncePerSender
@@ -27,7 +28,7 @@ from hvcluster.v1 import consensus_pb2
 from . import envelopes
 from .core.events import ProbeOutcome
 from .core.messages import Message
-from .cuts import Cuts, Direction, Wire
+from .cuts import PERFECT, Cuts, Direction, Quality, Wire
 from .envelopes import MAX_ENVELOPE_BYTES, Delivery
 from .wire import Membership, Rejected
 
@@ -83,9 +84,24 @@ class Peers:
         if self._cuts.loses(Wire.PEER, str(to), Direction.OUT):
             return
         try:
-            line.push(envelopes.envelope_bytes(self._membership, *self._identity, to, message))
+            envelope = envelopes.envelope_bytes(self._membership, *self._identity, to, message)
         except Rejected as error:
             self._ignored.report(f"unsendable-{error.reason.value}", error.sender, error.detail)
+            return
+        if self._cuts.quality is PERFECT:
+            line.push(envelope)
+        else:
+            self._send_badly(line, envelope, self._cuts.quality)
+
+    def _send_badly(self, line: _Line, envelope: bytes, quality: Quality) -> None:
+        """On a wire that loses, doubles and delays; what is late may be overtaken."""
+        if random.random() < quality.loss:
+            return
+        delay_s = random.uniform(0.0, 2.0 * quality.message_delay_us / US_PER_S)
+        later = asyncio.get_running_loop().call_later
+        later(delay_s, line.push, envelope)
+        if random.random() < quality.doubling:
+            later(delay_s + random.uniform(0.0, self._deadline_s / 2), line.push, envelope)
 
     def probe(self, node: NodeId, answer: Callable[[ProbeOutcome], None]) -> None:
         """Try to connect to a peer's port; `answer` is called exactly once, later."""

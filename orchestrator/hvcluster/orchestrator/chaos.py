@@ -1,13 +1,13 @@
-"""Asking a node to cut its own wires.
+"""Asking a node to cut or degrade its own wires.
 
-Law: one translation, from a Cut to the chaos service and from its answers to failures.
+Law: one translation, from a Cut or a Quality to the chaos service and from its answers to failures.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .driver import Address, Cut, Way, Wire
+from .driver import Address, Cut, Quality, Way, Wire
 from .errors import Exit, Failure
 
 if TYPE_CHECKING:
@@ -44,6 +44,22 @@ async def heal(address: Address, node: str, what: Cut | None) -> None:
     async with channels.channel(address.host, address.port) as channel:
         stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
         _judge(node, await channels.unary(stub.Heal, request, DEADLINE_S))
+
+
+async def degrade(address: Address, node: str, quality: Quality) -> None:
+    """Let the wires of the node at `address` work that well. Raises Failure."""
+    from hvcluster.runtime import channels
+    from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
+
+    wanted = chaos_pb2.Quality(
+        loss=quality.loss,
+        doubling=quality.doubling,
+        message_delay_us=quality.message_delay_us,
+        array_delay_us=quality.array_delay_us,
+    )
+    async with channels.channel(address.host, address.port) as channel:
+        stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
+        _judge(node, await channels.unary(stub.Degrade, chaos_pb2.DegradeRequest(quality=wanted), DEADLINE_S))
 
 
 def _wire(wire: Wire) -> chaos_pb2.Wire.ValueType:

@@ -19,7 +19,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NodeId
 
 from . import chaos, compose_lab, lab_file
-from .driver import Address, Addresses, Cut, Member, Way
+from .driver import Address, Addresses, Cut, Member, Quality, Way
 from .errors import Exit, Failure
 from .state import Life, Role
 
@@ -72,11 +72,12 @@ class Container:
 class Compose:
     """Driver of one compose project. Raises Failure everywhere it cannot do what it was asked."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, definition: ClusterDefinition | None = None) -> None:
+        """`definition`: of a project that has no lab file, for it was made for one scenario."""
         if shutil.which("docker") is None:
             raise Failure(Exit.REFUSED, "docker is not installed", "install it, or use a local lab: `hvc up`")
         self.project = project
-        self._definition: ClusterDefinition | None = None
+        self._definition = definition
 
     @property
     def definition(self) -> ClusterDefinition:
@@ -218,6 +219,10 @@ class Compose:
             with contextlib.suppress(Failure):  # no cut of its own to heal, or no chaos service
                 await chaos.heal(self._admin(await self._container(name)), name, cut)
 
+    async def degrade(self, name: str, quality: Quality) -> None:
+        """Through the node's own chaos service."""
+        await chaos.degrade(self._admin(await self._container(name)), name, quality)
+
     def _admin(self, container: Container) -> Address:
         host = container.address()
         if host is None:
@@ -225,7 +230,7 @@ class Compose:
         return Address(host, compose_lab.NODE_PORT)
 
 
-async def docker(*arguments: str) -> str:
+async def docker(*arguments: str, limit_s: float = COMMAND_S) -> str:
     """Run the docker client; its standard output. Raises Failure with what it said."""
     process = await asyncio.create_subprocess_exec(
         "docker",
@@ -235,12 +240,12 @@ async def docker(*arguments: str) -> str:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(COMMAND_S):
+        async with asyncio.timeout(limit_s):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise Failure(Exit.TIMEOUT, f"docker {arguments[0]} did not end within {COMMAND_S:g} s") from None
+        raise Failure(Exit.TIMEOUT, f"docker {arguments[0]} did not end within {limit_s:g} s") from None
     if process.returncode:
         raise Failure(Exit.REFUSED, f"docker {arguments[0]}: {err.decode(errors='replace').strip()}")
     return out.decode(errors="replace")

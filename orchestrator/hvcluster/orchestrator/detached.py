@@ -28,6 +28,7 @@ from .state import LabDir
 
 STARTED_S: Final = 60.0
 UP: Final = b"up\n"
+WRITE_CACHE: Final = "write-cache"
 
 
 class Detached:
@@ -56,10 +57,12 @@ class Detached:
 
 
 @contextlib.asynccontextmanager
-async def started(definition: ClusterDefinition, directory: LabDir) -> AsyncIterator[tuple[Local, Detached]]:
+async def started(
+    definition: ClusterDefinition, directory: LabDir, write_cache: bool = False
+) -> AsyncIterator[tuple[Local, Detached]]:
     """A lab started by another process, for as long as the block: however it ends, lab and process are gone then."""
     process = await asyncio.create_subprocess_exec(
-        *python(__name__, str(directory.path)),
+        *python(__name__, str(directory.path), *((WRITE_CACHE,) if write_cache else ())),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -99,11 +102,11 @@ async def _until_up(process: asyncio.subprocess.Process, definition: ClusterDefi
         raise Failure(Exit(status) if known else Exit.FAILED, text or f"the orchestrator ended with status {status}")
 
 
-async def _stay(directory: LabDir) -> int:
+async def _stay(directory: LabDir, write_cache: bool) -> int:
     loop = asyncio.get_running_loop()
     line = await loop.run_in_executor(None, sys.stdin.buffer.readline)
     try:
-        await launcher.up(lab_of(codec.load(ClusterDefinition, line)), directory, Wish(tied=False))
+        await launcher.up(lab_of(codec.load(ClusterDefinition, line), write_cache), directory, Wish(tied=False))
     except Failure as error:
         print(error, file=sys.stderr)
         return error.status
@@ -117,4 +120,4 @@ async def _stay(directory: LabDir) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_stay(LabDir(Path(sys.argv[1])))))
+    sys.exit(asyncio.run(_stay(LabDir(Path(sys.argv[1])), WRITE_CACHE in sys.argv[2:])))

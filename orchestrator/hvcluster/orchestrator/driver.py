@@ -65,6 +65,16 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a node's wires work. Shares are 0 to 0.9, delays 0 to 60 s; what the delays mean is in chaos.proto."""
+
+    loss: float = 0.0
+    doubling: float = 0.0
+    message_delay_us: int = 0
+    array_delay_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One process of a lab: its name, what it is, how it lives."""
 
@@ -121,6 +131,10 @@ class Driver(Protocol):
 
     async def heal(self, name: str, cut: Cut | None) -> None:
         """Heal one wire of a node, or all."""
+        ...
+
+    async def degrade(self, name: str, quality: Quality) -> None:
+        """Let a node's wires work that well from now on, as long as its process lives."""
         ...
 
 

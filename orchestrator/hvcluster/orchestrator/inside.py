@@ -15,7 +15,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NodeId
 
 from . import chaos, compose_lab
-from .driver import Address, Addresses, Cut, Member
+from .driver import Address, Addresses, Cut, Member, Quality
 from .errors import Exit, Failure
 from .state import Life, Role
 
@@ -105,6 +105,10 @@ class Inside:
     async def heal(self, name: str, cut: Cut | None) -> None:
         """Through the node's own chaos service."""
         await chaos.heal(node_address(name), name, cut)
+
+    async def degrade(self, name: str, quality: Quality) -> None:
+        """Through the node's own chaos service."""
+        await chaos.degrade(node_address(name), name, quality)
 
 
 async def _accepts(address: Address) -> bool:

@@ -82,6 +82,8 @@ class Lab:
     bus_ports: tuple[int, ...] = (0, 0)
     san_ports: tuple[int, ...] = (0,)
     bind: str = "127.0.0.1"
+    write_cache: bool = False
+    """Whether the array has a volatile cache: a kill is then a loss of power. Only scenarios ask for it."""
 
     @property
     def paths(self) -> tuple[PathName, ...]:

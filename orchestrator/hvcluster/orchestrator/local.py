@@ -18,7 +18,7 @@ from hvcluster.model.vocabulary import NodeId
 from hvcluster.runtime import ports, ready
 
 from . import chaos, processes
-from .driver import Address, Addresses, Cut, Member
+from .driver import Address, Addresses, Cut, Member, Quality
 from .errors import Exit, Failure
 from .processes import NO_TIE, Child, Tie
 from .state import LabDir, Life, ProcessRecord, Role, Runtime, life, start_time
@@ -148,3 +148,8 @@ class Local:
         """Through the node's own chaos service."""
         _, record = self._record(name)
         await chaos.heal(Address(record.spec.host, record.spec.port), name, cut)
+
+    async def degrade(self, name: str, quality: Quality) -> None:
+        """Through the node's own chaos service."""
+        _, record = self._record(name)
+        await chaos.degrade(Address(record.spec.host, record.spec.port), name, quality)

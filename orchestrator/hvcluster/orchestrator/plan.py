@@ -133,6 +133,7 @@ def _san(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> ProcessSpec:
         *_pairs("--port", [str(port) for port in where.san]),
         *_pairs("--lun", [f"{lun.id}:{lun.blocks}" for lun in lab.luns]),
         *_pairs("--unmask", [f"{lun.id}:{initiator}" for lun in lab.luns for initiator in lab.initiators()]),
+        *(("--write-cache", "on") if lab.write_cache else ()),
         *(("--allow-chaos",) if chaos else ()),
     )
     return ProcessSpec("san", Role.SAN, argv, lab.bind, where.san[0], str(directory.log("san")), data=str(data))

@@ -16,6 +16,8 @@ from .lab_reader import near
 from .state import Life, Role
 
 if TYPE_CHECKING:
+    from hvcluster.model.vocabulary import NodeId
+
     from .observer import Observer
 
 STOP_S: Final = 60.0
@@ -66,15 +68,18 @@ async def wipe(driver: Driver, name: str) -> Member:
     return found
 
 
-async def stop(driver: Driver, observer: Observer, name: str) -> Member:
-    """Stop a node politely: its VMs move first, then its cluster service leaves and its process ends."""
+async def stop(driver: Driver, observer: Observer, name: str, via: NodeId | None = None) -> Member:
+    """Stop a node politely: its VMs move first, then its cluster service leaves and its process ends.
+
+    `via`: the node that is asked instead of itself.
+    """
     from hvcluster.v1 import node_pb2
 
     found = await member(driver, name, Role.NODE)
     if found.life is not Life.RUNNING:
         raise Failure(Exit.REFUSED, f"{found.name} is {found.life.value}", f"see `hvc start {found.name}`")
     request = node_pb2.OperatorRequest(stop_node=node_pb2.StopNodeRequest(node=found.node))
-    await observer.request(request, found.node)
+    await observer.request(request, via or found.node)
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_S
     while loop.time() < end:

@@ -116,6 +116,60 @@ class HealRequest(_message.Message):
 Global___HealRequest: _TypeAlias = HealRequest  # noqa: Y015
 
 @_typing.final
+class Quality(_message.Message):
+    """How well this node's wires work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOSS_FIELD_NUMBER: _builtins.int
+    DOUBLING_FIELD_NUMBER: _builtins.int
+    MESSAGE_DELAY_US_FIELD_NUMBER: _builtins.int
+    ARRAY_DELAY_US_FIELD_NUMBER: _builtins.int
+    loss: _builtins.float
+    """share of heartbeats heard and of direct messages sent that is lost, 0 to 0.9"""
+    doubling: _builtins.float
+    """share of direct messages sent that is delivered a second time, late, 0 to 0.9"""
+    message_delay_us: _builtins.int
+    """mean; a message takes a random time up to twice that longer, at most 60 s"""
+    array_delay_us: _builtins.int
+    """each command waits that long before it leaves for the array, at most 60 s"""
+    def __init__(
+        self,
+        *,
+        loss: _builtins.float = ...,
+        doubling: _builtins.float = ...,
+        message_delay_us: _builtins.int = ...,
+        array_delay_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_delay_us", b"array_delay_us", "doubling", b"doubling", "loss", b"loss", "message_delay_us", b"message_delay_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quality: _TypeAlias = Quality  # noqa: Y015
+
+@_typing.final
+class DegradeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUALITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quality(self) -> Global___Quality: ...
+    def __init__(
+        self,
+        *,
+        quality: Global___Quality | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DegradeRequest: _TypeAlias = DegradeRequest  # noqa: Y015
+
+@_typing.final
 class ListRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,18 +189,24 @@ class ChaosReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CUTS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cuts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CutRequest]:
         """what is cut now"""
+
+    @_builtins.property
+    def quality(self) -> Global___Quality:
+        """how well the wires work now"""
 
     def __init__(
         self,
         *,
         cuts: _abc.Iterable[Global___CutRequest] | None = ...,
+        quality: Global___Quality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuts", b"cuts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuts", b"cuts", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,11 @@ class ChaosStub:
                 request_serializer=hvcluster_dot_v1_dot_chaos__pb2.HealRequest.SerializeToString,
                 response_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
                 _registered_method=True)
+        self.Degrade = channel.unary_unary(
+                '/hvcluster.v1.Chaos/Degrade',
+                request_serializer=hvcluster_dot_v1_dot_chaos__pb2.DegradeRequest.SerializeToString,
+                response_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
+                _registered_method=True)
         self.List = channel.unary_unary(
                 '/hvcluster.v1.Chaos/List',
                 request_serializer=hvcluster_dot_v1_dot_chaos__pb2.ListRequest.SerializeToString,
@@ -67,6 +72,13 @@ class ChaosServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Degrade(self, request, context):
+        """Let wires lose, double and delay from now on; replaces what was set before, and an empty quality is perfect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def List(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -84,6 +96,11 @@ def add_ChaosServicer_to_server(servicer, server):
             'Heal': grpc.unary_unary_rpc_method_handler(
                     servicer.Heal,
                     request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.HealRequest.FromString,
+                    response_serializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.SerializeToString,
+            ),
+            'Degrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.Degrade,
+                    request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.DegradeRequest.FromString,
                     response_serializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
@@ -145,6 +162,33 @@ class Chaos:
             target,
             '/hvcluster.v1.Chaos/Heal',
             hvcluster_dot_v1_dot_chaos__pb2.HealRequest.SerializeToString,
+            hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Degrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hvcluster.v1.Chaos/Degrade',
+            hvcluster_dot_v1_dot_chaos__pb2.DegradeRequest.SerializeToString,
             hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
             options,
             channel_credentials,

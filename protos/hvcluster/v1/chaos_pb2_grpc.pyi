@@ -34,6 +34,8 @@ class ChaosStub:
     Cut: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.CutRequest, _chaos_pb2.ChaosReply]
     """Cut or heal one wire of this node. Cutting twice is cutting once."""
     Heal: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.HealRequest, _chaos_pb2.ChaosReply]
+    Degrade: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.DegradeRequest, _chaos_pb2.ChaosReply]
+    """Let wires lose, double and delay from now on; replaces what was set before, and an empty quality is perfect."""
     List: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.ListRequest, _chaos_pb2.ChaosReply]
 
 @_typing.type_check_only
@@ -42,6 +44,8 @@ class ChaosAsyncStub(ChaosStub):
     Cut: _aio.UnaryUnaryMultiCallable[_chaos_pb2.CutRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
     """Cut or heal one wire of this node. Cutting twice is cutting once."""
     Heal: _aio.UnaryUnaryMultiCallable[_chaos_pb2.HealRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
+    Degrade: _aio.UnaryUnaryMultiCallable[_chaos_pb2.DegradeRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
+    """Let wires lose, double and delay from now on; replaces what was set before, and an empty quality is perfect."""
     List: _aio.UnaryUnaryMultiCallable[_chaos_pb2.ListRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
 
 class ChaosServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +63,14 @@ class ChaosServicer(metaclass=_abc_1.ABCMeta):
         request: _chaos_pb2.HealRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chaos_pb2.ChaosReply, _abc.Awaitable[_chaos_pb2.ChaosReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Degrade(
+        self,
+        request: _chaos_pb2.DegradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chaos_pb2.ChaosReply, _abc.Awaitable[_chaos_pb2.ChaosReply]]:
+        """Let wires lose, double and delay from now on; replaces what was set before, and an empty quality is perfect."""
 
     @_abc_1.abstractmethod
     def List(

@@ -38,7 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "move": ("work", "move", "Move a VM to another node (planned)."),
     "probe": ("work", "probe", "Measure a client's downtime and verify its records."),
     "demo": ("work", "demo", "The whole story, told as it happens."),
-    "scenario": ("scenario", "scenario", "Run scenario files on real processes."),
+    "run": ("run", "run", "Run scenario files on real processes, or in containers."),
     "sim": ("sim", "sim", "Run a cluster in the deterministic simulator."),
     "compose": ("compose", "compose", "Helpers for the compose project."),
     "version": ("setup", "version", "Show the version."),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from .scenario import unreadable
+from .run import unreadable
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
