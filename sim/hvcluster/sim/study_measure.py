@@ -38,6 +38,7 @@ class Kind(Enum):
     ACCESS = "array back later"
     PATH = "owner loses its last path"
     VOTES = "a host dies: votes settled after"
+    RETURN = "a host returns: VMs away for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,10 @@ class Situation:
     buses: bool = True
 
     def __str__(self) -> str:
+        if self.kind is Kind.RETURN:
+            return f"{self.kind.value}, {self.up} up"
         if self.kind is not Kind.FAILOVER:
-            return self.kind.value
+            return str(self.kind.value)
         role = "which led, " if self.leader else ""
         buses = "" if self.buses else ", every bus down"
         return f"{self.kind.value}, {role}{self.up} up{buses}"
@@ -107,6 +110,8 @@ def situations(topology: Topology) -> tuple[Situation, ...]:
                 found.append(Situation(Kind.FAILOVER, up, leader))
                 if up == topology.hosts:
                     found.append(Situation(Kind.FAILOVER, up, leader, buses=False))
+    returns = (up for up in range(1, topology.hosts) if _after_losses(topology, up) is not None)
+    found.extend(Situation(Kind.RETURN, up) for up in returns)
     if topology.hosts > 1:
         found.append(Situation(Kind.PATH))
         votes = Membership(topology.hosts, topology.witness, topology.properties)
@@ -152,6 +157,7 @@ class _Play:
             Kind.ACCESS: self._access,
             Kind.PATH: self._path,
             Kind.VOTES: self._votes,
+            Kind.RETURN: self._return,
         }
         return tuple(play[self._situation.kind]())
 
@@ -210,10 +216,14 @@ class _Play:
             return self._leader()
         return max(self._others(), key=lambda machine: (len(machine.guests), machine.node))
 
-    def _failover(self) -> list[float]:
+    def _lose_hosts(self) -> None:
+        """Down to as many hosts as the situation begins with, one after the other."""
         for _ in range(self._topology.hosts - self._situation.up):
             self._others()[-1].kill()
             self._pause(SETTLED_S + self._topology.boot_s)
+
+    def _failover(self) -> list[float]:
+        self._lose_hosts()
         if not self._situation.buses:
             for bus in self.world.network.buses:
                 self.world.network.buses[bus] = False
@@ -233,6 +243,19 @@ class _Play:
         self._pause(SETTLED_S)
         changes = [fact.at - since for fact in self._since(since, FactKind.VOTES_CHANGED)]
         return [max(changes, default=self._timing.detection) / US_PER_S]
+
+    def _return(self) -> list[float]:
+        """Nothing should happen to the VMs that run; 0 when nothing does."""
+        self._lose_hosts()
+        self._any_phase()
+        runs = {group for machine in self.world.machines.values() for group in machine.guests}
+        since = self.world.now
+        next(machine for machine in self.world.machines.values() if not machine.alive).start()
+        self._pause(SETTLED_S + self._topology.boot_s)
+        self._wait(lambda: not self.world.judge.problems(), "is not well again")
+        lost = [fact.at for fact in self._since(since, FactKind.QUORUM_LOST)]
+        online = {str(fact.get("group")): fact.at for fact in self._since(since, FactKind.VM_ONLINE)}
+        return [(online[group] - lost[0]) / US_PER_S if lost and group in online else 0.0 for group in sorted(runs)]
 
     def _stop(self) -> list[float]:
         self._any_phase()

@@ -21,12 +21,13 @@ def _voter(node: int) -> Voter:
 class Membership:
     """Hosts, votes and leader of one cluster. `leader` is NOBODY while there is no quorum."""
 
-    __slots__ = ("_behind", "_noticed", "_properties", "_reaching", "_witness", "configuration", "leader", "up")
+    __slots__ = ("_all", "_behind", "_noticed", "_properties", "_reaching", "_witness", "configuration", "leader", "up")
 
     def __init__(self, hosts: int, witness: bool, properties: Properties, leader: int = 1) -> None:
         nodes = [NodeId(node) for node in range(1, hosts + 1)]
         self._witness = witness
         self._properties = properties
+        self._all = frozenset(nodes)
         self.up = set(nodes)
         self._reaching = set(nodes)
         self._noticed = set(nodes)
@@ -108,9 +109,7 @@ class Membership:
         if self.leader == NOBODY:
             return False
         self._noticed = set(self.up)
-        self._behind = {voter.node for voter in self.configuration.voters if voter.node not in self.up} | (
-            self._behind - self.up
-        )
+        self._behind = set(self._all - self.up)
         self._settle()
         return True
 
