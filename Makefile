@@ -38,6 +38,10 @@ sim: setup ## Run the cores in the simulator: make sim ARGS="explore --seeds 100
 campaign: setup ## 20,000 seeds, another lab for each; goes on where it stopped
 	@$(BIN)/hvc sim explore --random-lab --minutes 3 --seeds 20000 --journal campaign.jsonl $(ARGS)
 
+.PHONY: study
+study: setup-dev ## Run the worked example of docs/studies.md again: its tables and its plot
+	@$(BIN)/python -m hvcluster.sim.study_cli studies/two-three-four.toml --plot docs/studies.svg --into docs/studies.md $(ARGS)
+
 .PHONY: test
 test: setup-dev ## Run every check and every test
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
