@@ -6,10 +6,10 @@ facts; nothing else in the product reports the same thing a second time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from .values import value
 from .vocabulary import Instant, NodeId
 
 Value: TypeAlias = "int | str"
@@ -79,7 +79,7 @@ class FactKind(Enum):
         return self.value[2]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fact:
     """One recorded change. `about` holds the particulars in a fixed order; `reason` is a sentence."""
 
@@ -91,9 +91,9 @@ class Fact:
 
     def get(self, name: str) -> Value | None:
         """One particular by name, or None."""
-        for key, value in self.about:
+        for key, known in self.about:
             if key == name:
-                return value
+                return known
         return None
 
     def line(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import ClassVar, Final, TypeAlias
 
+from .values import value
 from .vocabulary import PathName
 
 MAX_TRANSFER_BLOCKS: Final = 2_048  # 1 MiB in one command: keeps a message well below gRPC's 4 MiB
@@ -41,7 +42,7 @@ class SenseKey(IntEnum):
     MISCOMPARE = 0xE
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sense:
     """Sense key with additional sense code and qualifier (SPC-4 annex F)."""
 
@@ -94,19 +95,19 @@ class Nexus:
     port: PathName
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TestUnitReady:
     """TEST UNIT READY."""
 
     __test__: ClassVar[bool] = False  # a test runner must not take it for a test
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadCapacity:
     """READ CAPACITY (16)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Read:
     """READ: `blocks` blocks of 512 bytes from `lba`."""
 
@@ -114,7 +115,7 @@ class Read:
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Write:
     """WRITE: `data` is a whole number of blocks; with `fua` it is on the medium before GOOD."""
 
@@ -123,12 +124,12 @@ class Write:
     fua: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SynchronizeCache:
     """SYNCHRONIZE CACHE for the whole logical unit."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompareAndWrite:
     """COMPARE AND WRITE: `data` replaces `expected` in one step, or MISCOMPARE and nothing changes."""
 
@@ -137,7 +138,7 @@ class CompareAndWrite:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PersistentReserveOut:
     """PERSISTENT RESERVE OUT. `key` is the RESERVATION KEY, `service_key` the SERVICE ACTION RESERVATION KEY field.
 
@@ -152,7 +153,7 @@ class PersistentReserveOut:
     unregister: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PersistentReserveIn:
     """PERSISTENT RESERVE IN."""
 
@@ -171,14 +172,14 @@ Command: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Capacity:
     """Parameter data of READ CAPACITY: how many blocks of 512 bytes there are."""
 
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Keys:
     """READ KEYS: PRgeneration and one key for each registered I_T nexus, sorted by nexus (equal keys repeat)."""
 
@@ -186,7 +187,7 @@ class Keys:
     keys: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reservation:
     """READ RESERVATION: the holder's key (0 for the all-registrants types) and type; both None when nobody holds it."""
 
@@ -195,7 +196,7 @@ class Reservation:
     type: ReservationType | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Registration:
     """One row of READ FULL STATUS."""
 
@@ -205,7 +206,7 @@ class Registration:
     type: ReservationType | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FullStatus:
     """READ FULL STATUS: every registration, sorted by nexus."""
 
@@ -213,7 +214,7 @@ class FullStatus:
     registrations: tuple[Registration, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Capabilities:
     """REPORT CAPABILITIES: APTPL (persist through power loss) is always active here."""
 
@@ -225,7 +226,7 @@ class Capabilities:
 Payload: TypeAlias = bytes | Capacity | Keys | Reservation | FullStatus | Capabilities | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Result:
     """What an initiator gets back for one command.
 

@@ -7,6 +7,7 @@ concerns whole machines: quorum, and whether everything is well again.
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 from hvcluster.model.facts import Fact, FactKind
@@ -50,7 +51,7 @@ class Judge:
         """The array executed or refused a command."""
         self._disks.journal(entry)
 
-    def written(self, lun: LunId, lba: int, data: bytes, medium: bytearray) -> None:
+    def written(self, lun: LunId, lba: int, data: bytes, medium: mmap) -> None:
         """Blocks are about to be written."""
         if lun == self._world.definition.witness_lun:
             self._witness.written(lba, data, medium)

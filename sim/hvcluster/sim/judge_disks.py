@@ -5,6 +5,7 @@ Law: looks at what the array executed and at what guests were told; never asks a
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
@@ -136,7 +137,7 @@ class Disks:
 
     # one chain
 
-    def written(self, lun: LunId, lba: int, data: bytes, medium: bytearray) -> None:
+    def written(self, lun: LunId, lba: int, data: bytes, medium: mmap) -> None:
         """Blocks are about to be written."""
         disk = self._disks.get(lun)
         if disk is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 from hvcluster.model.vocabulary import BLOCK_BYTES, NodeId
@@ -36,7 +37,7 @@ class WitnessMedium:
         """Whether an entry is or was on it, or a snapshot that covers it."""
         return index <= self._snapshot_index or self._entries.get(index) == term
 
-    def written(self, lba: int, data: bytes, medium: bytearray) -> None:
+    def written(self, lba: int, data: bytes, medium: mmap) -> None:
         """Blocks are about to be written."""
         if lba == 0:
             header = Header.decode(data[:BLOCK_BYTES])
@@ -46,7 +47,7 @@ class WitnessMedium:
         elif self._header is not None and self._header.start <= lba < self._header.end:
             self._appended(self._header, data)
 
-    def _new_header(self, new: Header, medium: bytearray) -> None:
+    def _new_header(self, new: Header, medium: mmap) -> None:
         old = self._header
         if old is not None and (new.term, new.epoch) < (old.term, old.epoch):
             raise self._broken(f"the witness goes back from term {old.term} to {new.term} (image {new.epoch})")
@@ -54,10 +55,10 @@ class WitnessMedium:
             raise self._broken(f"the witness voted for {self.votes[new.term]} and for {new.vote} in term {new.term}")
         self._header = new
         if new.snapshot_bytes and (old is None or new.epoch != old.epoch):
-            self._new_image(new, bytes(medium[new.start * BLOCK_BYTES : new.end * BLOCK_BYTES]))
+            self._new_image(new, memoryview(medium)[new.start * BLOCK_BYTES : new.end * BLOCK_BYTES])
 
-    def _new_image(self, header: Header, area: bytes) -> None:
-        snapshot = decode_snapshot(header, area)
+    def _new_image(self, header: Header, area: memoryview) -> None:
+        snapshot = decode_snapshot(header, bytes(area[: header.snapshot_bytes]))
         if snapshot is None:
             raise self._broken(f"the witness's header points to image {header.epoch}, which is not there")
         last = (snapshot.term, snapshot.index)
@@ -91,7 +92,7 @@ class WitnessMedium:
             offset += size
 
 
-def _record(data: bytes, offset: int) -> tuple[int, int, int, int] | None:
+def _record(data: bytes | memoryview, offset: int) -> tuple[int, int, int, int] | None:
     """Epoch, index, term and bytes of the record whose head stands at an offset; None when there is none."""
     size = record_bytes(data, offset)
     if size is None:

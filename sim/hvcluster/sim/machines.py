@@ -6,7 +6,7 @@ nothing else survives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hvcluster.model.facts import Fact
@@ -22,6 +22,7 @@ from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.saved import SavedState
 
+from .guests import SimGuest
 from .storage import Link
 
 if TYPE_CHECKING:
@@ -45,19 +46,6 @@ def saved_after(saved: SavedState, save: ef.Save) -> SavedState:
     if save.truncate_from is not None:
         entries = tuple(entry for entry in entries if entry.index < save.truncate_from)
     return SavedState(store, incarnation, term, voted_for, snapshot, entries + save.append)
-
-
-class SimGuest:
-    """One VM on a machine."""
-
-    __slots__ = ("generation", "group", "guest", "life", "tickets", "timers")
-
-    def __init__(self, group: str, generation: Generation, guest: Guest, life: int) -> None:
-        self.group = group
-        self.generation = generation
-        self.guest = guest
-        self.life = life
-        self.timers: dict[str, int] = {}
 
 
 class Machine:
@@ -92,6 +80,22 @@ class Machine:
         self.paused_by_operator = False
         self._rate = 1.0
         self._rate_since = (0, int(node) * CLOCK_APART_US)  # the world's clock and ours when the rate was set
+        self._performs: dict[type, Callable[[Any], None]] = {
+            ef.SetTimer: self._set_timer,
+            ef.CancelTimer: self._cancel_timer,
+            ef.Publish: self._publish,
+            ef.Send: self._send,
+            ef.Save: self._save,
+            ef.SubmitScsi: self._submit,
+            ef.Record: self._record,
+            ef.StartVm: self._start_vm,
+            ef.StopVm: self._stop_vm,
+            ef.Announce: self._announce,
+            ef.ProbePeer: self._probe,
+            ef.Reply: self._reply,
+            ef.RestartService: self._restart,
+            ef.EndProcess: self._end,
+        }
 
     # clock
 
@@ -106,7 +110,7 @@ class Machine:
         self._rate_since = (self._world.now, self.clock())
         self._rate = 1.0 + share
 
-    def _in_world(self, at: int) -> int:
+    def in_world(self, at: int) -> int:
         """When this clock will have come to `at`, not before now."""
         world, ours = self._rate_since
         passed = at - ours
@@ -192,7 +196,8 @@ class Machine:
             elif kind == "node":
                 self._event(event)
             elif kind == "guest":
-                self._guest_event(*event)
+                sim, event = event
+                sim.handle(event)
 
     # events
 
@@ -201,14 +206,20 @@ class Machine:
         if not self.alive:
             return
         if self.frozen:
-            self._waiting.append(("node", event))
+            self.wait("node", event)
             return
         self._event(event)
+
+    def wait(self, kind: str, event: Any) -> None:
+        """Keep what happens to a frozen machine until it thaws."""
+        self._waiting.append((kind, event))
 
     def _event(self, event: ev.Event) -> None:
         core = self.core
         applied, votes = core.replica.applied, core.state.log.configuration
-        self._finish(core, core.handle(self.clock(), event), applied, votes)
+        effects = core.handle(self.clock(), event)
+        if effects or self.batching or core.replica.applied != applied:
+            self._finish(core, effects, applied, votes)
 
     def _finish(self, core: NodeCore, effects: Sequence[ef.Effect], applied: int, votes: Configuration) -> None:
         """Perform what one event asked for, and have it judged."""
@@ -232,7 +243,7 @@ class Machine:
                 return done
             self._effect(core, effect)
         if self.batching:
-            self._sent()
+            self.sent()
         return len(effects)
 
     def _count_down(self) -> None:
@@ -247,57 +258,65 @@ class Machine:
                 self._freeze_in = None
                 self.frozen = self.alive
 
-    def _sent(self) -> None:
+    def sent(self) -> None:
+        """What follows travels in the next batch."""
         self.batching = False
         for link in self.links.values():
             link.sent()
 
     def _effect(self, core: NodeCore, effect: ef.Effect) -> None:
-        world = self._world
-        if isinstance(effect, ef.SetTimer):
-            self._set_timer(effect.name, effect.at)
-        elif isinstance(effect, ef.Publish):
-            world.network.publish(self.node, effect.heartbeat)
-        elif isinstance(effect, ef.Send):
-            state = core.state
-            world.judge.said(self, effect)
-            world.network.send(self.node, state.store, core.incarnation, effect.to, effect.message)
-        elif isinstance(effect, ef.Save):
-            self.saved = saved_after(self.saved, effect)
-            world.judge.saved(self, effect)
-        elif isinstance(effect, ef.SubmitScsi):
-            self.links[effect.path].submit(None, effect.token, effect.lun, effect.command)
-        elif isinstance(effect, ef.Record):
-            fact = effect.fact
-            world.record(Fact(fact.kind, world.now, fact.node, fact.reason, fact.about))
-        elif isinstance(effect, ef.CancelTimer):
-            self._timers.pop(effect.name, None)
-        elif isinstance(effect, ef.StartVm):
-            self._start_vm(effect)
-        elif isinstance(effect, ef.StopVm):
-            self._stop_vm(effect)
-        elif isinstance(effect, ef.Announce):
-            world.clients.announced(effect.group, effect.generation, self.node)
-        elif isinstance(effect, ef.ProbePeer):
-            world.network.probe(self.node, effect.node)
-        elif isinstance(effect, ef.Reply):
-            self.replies[effect.ticket] = effect
-        elif isinstance(effect, ef.RestartService):
-            self._begin()
-        elif isinstance(effect, ef.EndProcess):
-            self.exited = True
-            self.kill()
-        else:
+        perform = self._performs.get(type(effect))
+        if perform is None:
             raise AssertionError(f"no such effect: {effect}")
+        perform(effect)
+
+    def _publish(self, effect: ef.Publish) -> None:
+        self._world.network.publish(self.node, effect.heartbeat)
+
+    def _send(self, effect: ef.Send) -> None:
+        core = self.core
+        self._world.judge.said(self, effect)
+        self._world.network.send(self.node, core.state.store, core.incarnation, effect.to, effect.message)
+
+    def _save(self, effect: ef.Save) -> None:
+        self.saved = saved_after(self.saved, effect)
+        self._world.judge.saved(self, effect)
+
+    def _submit(self, effect: ef.SubmitScsi) -> None:
+        self.links[effect.path].submit(None, effect.token, effect.lun, effect.command)
+
+    def _record(self, effect: ef.Record) -> None:
+        fact = effect.fact
+        self._world.record(Fact(fact.kind, self._world.now, fact.node, fact.reason, fact.about))
+
+    def _cancel_timer(self, effect: ef.CancelTimer) -> None:
+        self._timers.pop(effect.name, None)
+
+    def _announce(self, effect: ef.Announce) -> None:
+        self._world.clients.announced(effect.group, effect.generation, self.node)
+
+    def _probe(self, effect: ef.ProbePeer) -> None:
+        self._world.network.probe(self.node, effect.node)
+
+    def _reply(self, effect: ef.Reply) -> None:
+        self.replies[effect.ticket] = effect
+
+    def _restart(self, _: ef.RestartService) -> None:
+        self._begin()
+
+    def _end(self, _: ef.EndProcess) -> None:
+        self.exited = True
+        self.kill()
 
     # timers
 
-    def _set_timer(self, name: str, at: int) -> None:
+    def _set_timer(self, effect: ef.SetTimer) -> None:
+        name, at = effect.name, effect.at
         self._timers[name] = at
         pending = self._pending.get(name)
         if pending is None or pending > at:
             self._pending[name] = at
-            self._world.at(self._in_world(at), self._due, self.life, name, at)
+            self._world.at(self.in_world(at), self._due, self.life, name, at)
 
     def _due(self, life: int, name: str, at: int) -> None:
         if life != self.life or self._pending.get(name) != at:
@@ -308,7 +327,7 @@ class Machine:
             return
         if due > self.clock():
             self._pending[name] = due
-            self._world.at(self._in_world(due), self._due, life, name, due)
+            self._world.at(self.in_world(due), self._due, life, name, due)
             return
         del self._timers[name]
         self.deliver(ev.TimerFired(name))
@@ -318,16 +337,16 @@ class Machine:
     def path_changed(self, path: PathName, up: bool) -> None:
         self.deliver(ev.PathChanged(path, up))
         for sim in tuple(self.guests.values()):
-            self._to_guest(sim, ev.PathChanged(path, up))
+            sim.deliver(ev.PathChanged(path, up))
 
-    def scsi_answered(self, life: int, owner: object, token: int, result: Result) -> None:
+    def scsi_answered(self, life: int, owner: SimGuest | None, token: int, result: Result) -> None:
         if life != self.life or not self.alive:
             return
         event = ev.ScsiAnswered(token, result)
-        if isinstance(owner, SimGuest):
-            self._to_guest(owner, event)
-        else:
+        if owner is None:
             self.deliver(event)
+        else:
+            owner.deliver(event)
 
     # VMs
 
@@ -339,8 +358,8 @@ class Machine:
             effect.format_blank,
         )  # fmt: skip
         assert effect.group not in self.guests, "an older VM of the group still runs here"
-        sim = self.guests[effect.group] = SimGuest(effect.group, effect.generation, guest, self.life)
-        self._guest_event(sim, gio.Boot())
+        sim = self.guests[effect.group] = SimGuest(self._world, self, effect.group, effect.generation, guest)
+        sim.handle(gio.Boot())
 
     def _stop_vm(self, effect: ef.StopVm) -> None:
         sim = self.guests.get(effect.group)
@@ -348,56 +367,14 @@ class Machine:
             return
         if self.off_us and not effect.polite:
             delay = int(self.off_us * self._world.random.random())
-            self._world.after(delay, self._to_guest, sim, gio.PowerOff(effect.reason))
+            self._world.after(delay, sim.deliver, gio.PowerOff(effect.reason))
             return
-        self._guest_event(sim, gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason))
+        sim.handle(gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason))
 
     def append(self, group: str, generation: Generation, ticket: int, payload: bytes) -> bool:
         """A client's request reaches the VM; False when nothing listens."""
         sim = self.guests.get(group)
         if not self.alive or sim is None or sim.generation != generation:
             return False
-        self._to_guest(sim, gio.Append(ticket, payload))
+        sim.deliver(gio.Append(ticket, payload))
         return True
-
-    def _to_guest(self, sim: SimGuest, event: gio.GuestEvent) -> None:
-        if self.frozen:
-            self._waiting.append(("guest", (sim, event)))
-        else:
-            self._guest_event(sim, event)
-
-    def _guest_event(self, sim: SimGuest, event: gio.GuestEvent) -> None:
-        if self.guests.get(sim.group) is not sim:
-            return
-        for effect in sim.guest.handle(self.clock(), event):
-            if isinstance(effect, ef.SubmitScsi):
-                self.links[effect.path].submit(sim, effect.token, effect.lun, effect.command)
-            elif isinstance(effect, ef.SetTimer):
-                self._guest_timer(sim, effect.name, effect.at)
-            elif isinstance(effect, ef.CancelTimer):
-                sim.timers.pop(effect.name, None)
-            elif isinstance(effect, gio.Acknowledge):
-                self._world.clients.acknowledged(sim.group, effect.ticket, effect.sequence)
-            elif isinstance(effect, gio.Refuse):
-                self._world.clients.refused(effect.ticket)
-            elif isinstance(effect, gio.Online):
-                self.deliver(ev.VmStarted(sim.group, sim.generation))
-            elif isinstance(effect, gio.Stopped):
-                if self.guests.get(sim.group) is sim:
-                    del self.guests[sim.group]
-                stopped = ev.VmStopped(sim.group, sim.generation, effect.cause, effect.reason)
-                self.deliver(stopped)
-        if self.batching:
-            self._sent()
-
-    def _guest_timer(self, sim: SimGuest, name: str, at: Instant) -> None:
-        sim.timers[name] = at
-        self._world.at(self._in_world(at), self._guest_due, sim, name, at)
-
-    def _guest_due(self, sim: SimGuest, name: str, at: int) -> None:
-        if sim.timers.get(name) == at and self.guests.get(sim.group) is sim:
-            if self.clock() < at:
-                self._world.at(self._in_world(at), self._guest_due, sim, name, at)
-                return
-            del sim.timers[name]
-            self._to_guest(sim, ev.TimerFired(name))

@@ -7,7 +7,9 @@ way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from mmap import mmap
+from typing import TYPE_CHECKING, Any
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.scsi import UNKNOWN, Command, Nexus, Result
@@ -17,6 +19,7 @@ from hvcluster.san.core import events as ae
 from hvcluster.san.core.array import Array
 
 if TYPE_CHECKING:
+    from .guests import SimGuest
     from .machines import Machine
     from .world import World
 
@@ -31,7 +34,7 @@ class SimArray:
         self._world = world
         self.alive = False
         self.images: dict[LunId, ef.LunImage] = {}
-        self.media: dict[LunId, bytearray] = {}
+        self.media: dict[LunId, mmap] = {}
         self.core = Array(ef.ArrayImage())
         self.links: dict[int, Link] = {}
         self.slow_us = 0
@@ -39,6 +42,16 @@ class SimArray:
         self._sessions = 0
         self._cache: dict[tuple[LunId, int], bytes] = {}
         """What blocks held before writes that nobody has asked to be flushed: power loss may bring it back."""
+        self._performs: dict[type, Callable[[Any], None]] = {
+            ef.Respond: self._respond,
+            ef.JournalEntry: world.judge.journal,
+            ef.WriteBlocks: self._write,
+            ef.ReadBlocks: self._read,
+            ef.FlushBlocks: self._flush,
+            ef.SaveImage: self._save,
+            ef.AllocateBlocks: self._allocate,
+            ef.EndSession: self._end,
+        }
 
     def start(self) -> None:
         """First start: make the LUNs and let every node see them."""
@@ -107,27 +120,14 @@ class SimArray:
                         self._tear(effect)
                     self.kill()
                     return
-            self._perform(effect)
+            perform = self._performs.get(type(effect))
+            if perform is not None:  # the others answer an administrator, and here is none
+                perform(effect)
 
-    def _perform(self, effect: ef.Effect) -> None:
-        if isinstance(effect, ef.Respond):
-            link = self.links.get(effect.session)
-            if link is not None:
-                link.answer_leaves(effect.tag, effect.result)
-        elif isinstance(effect, ef.JournalEntry):
-            self._world.judge.journal(effect)
-        elif isinstance(effect, ef.WriteBlocks):
-            self._write(effect)
-        elif isinstance(effect, ef.ReadBlocks):
-            self._read(effect)
-        elif isinstance(effect, ef.FlushBlocks):
-            self._flush(effect.lun)
-        elif isinstance(effect, ef.SaveImage):
-            self._save(effect)
-        elif isinstance(effect, ef.AllocateBlocks):
-            self.media[effect.lun] = bytearray(effect.blocks * BLOCK_BYTES)
-        elif isinstance(effect, ef.EndSession):
-            self.links.pop(effect.session, None)
+    def _respond(self, effect: ef.Respond) -> None:
+        link = self.links.get(effect.session)
+        if link is not None:
+            link.answer_leaves(effect.tag, effect.result)
 
     def _write(self, effect: ef.WriteBlocks) -> None:
         at = effect.lba * BLOCK_BYTES
@@ -144,7 +144,7 @@ class SimArray:
         if done:
             self._write(ef.WriteBlocks(effect.lun, effect.lba, effect.data[: done * BLOCK_BYTES], effect.durable))
 
-    def _remember(self, effect: ef.WriteBlocks, medium: bytearray) -> None:
+    def _remember(self, effect: ef.WriteBlocks, medium: mmap) -> None:
         for block in range(effect.lba, effect.lba + len(effect.data) // BLOCK_BYTES):
             if effect.durable:
                 self._cache.pop((effect.lun, block), None)
@@ -152,14 +152,20 @@ class SimArray:
                 before = bytes(medium[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
                 self._cache.setdefault((effect.lun, block), before)
 
-    def _flush(self, lun: LunId) -> None:
-        for key in [key for key in self._cache if key[0] == lun]:
+    def _flush(self, effect: ef.FlushBlocks) -> None:
+        for key in [key for key in self._cache if key[0] == effect.lun]:
             del self._cache[key]
 
     def _read(self, effect: ef.ReadBlocks) -> None:
         at = effect.lba * BLOCK_BYTES
         data = bytes(self.media[effect.lun][at : at + effect.blocks * BLOCK_BYTES])
         self.feed(ae.BlocksRead(effect.token, data))
+
+    def _allocate(self, effect: ef.AllocateBlocks) -> None:
+        self.media[effect.lun] = mmap(-1, effect.blocks * BLOCK_BYTES)  # zeros, and no memory until written
+
+    def _end(self, effect: ef.EndSession) -> None:
+        self.links.pop(effect.session, None)
 
     def _save(self, effect: ef.SaveImage) -> None:
         if effect.image is None:
@@ -182,7 +188,7 @@ class Link:
         self.cut_out = False
         self.cut_in = False
         self._tags = 0
-        self._outstanding: dict[int, tuple[int, object, int]] = {}  # tag -> (deadline, owner, token)
+        self._outstanding: dict[int, tuple[int, SimGuest | None, int]] = {}  # tag -> (deadline, owner, token)
         self._batch: list[tuple[int, LunId, Command]] | None = None
         self._answers: list[tuple[int, Result]] | None = None
         self._arrival = 0
@@ -208,7 +214,7 @@ class Link:
             return
         self._machine.path_changed(self.path, True)
 
-    def submit(self, owner: object, token: int, lun: LunId, command: Command) -> None:
+    def submit(self, owner: SimGuest | None, token: int, lun: LunId, command: Command) -> None:
         """Send one command; its one answer goes to `owner`."""
         if self.session is None:
             self._world.after(1, self._machine.scsi_answered, self._life, owner, token, UNKNOWN)

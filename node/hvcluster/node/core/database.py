@@ -29,6 +29,8 @@ from .commands import (
     SetDesired,
 )
 
+_RUNS = (GroupState.ONLINE, GroupState.PENDING)
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -67,7 +69,7 @@ class Group:
     @property
     def runs(self) -> bool:
         """Whether its owner is to have it online, or is on its way there."""
-        return self.state in (GroupState.ONLINE, GroupState.PENDING)
+        return self.state in _RUNS
 
 
 @dataclass(frozen=True, slots=True)

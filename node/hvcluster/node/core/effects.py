@@ -5,18 +5,18 @@ Law: shapes only. `Save` is a barrier: it is durable before any later effect lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.scsi import Command as ScsiCommand
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName, StoreId
 
 from .messages import Entry, Heartbeat, Message
 from .saved import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Save:
     """Make durable, all or nothing: None and () mean unchanged.
 
@@ -32,14 +32,14 @@ class Save:
     append: tuple[Entry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Publish:
     """Publish one heartbeat on every bus."""
 
     heartbeat: Heartbeat
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Say something to a peer directly; it may be lost."""
 
@@ -47,7 +47,7 @@ class Send:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetTimer:
     """Fire TimerFired(name) at `at`; moves a timer of that name."""
 
@@ -55,14 +55,14 @@ class SetTimer:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelTimer:
     """Forget the timer."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SubmitScsi:
     """Send a command down one path; commands of one path stay in order. Answered by ScsiAnswered(token)."""
 
@@ -72,14 +72,14 @@ class SubmitScsi:
     command: ScsiCommand
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProbePeer:
     """Try to connect to a peer's port. Answered by PeerProbed."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartVm:
     """Boot the VM of a group from the VHD on its LUN. Answered by VmStarted or VmStopped.
 
@@ -93,7 +93,7 @@ class StartVm:
     format_blank: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StopVm:
     """Turn the VM off (`polite`: let the guest finish its writes and shut down). Answered by VmStopped."""
 
@@ -103,7 +103,7 @@ class StopVm:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Announce:
     """Tell onlookers where the VM of a group is served from now on: this node, under this generation."""
 
@@ -111,14 +111,14 @@ class Announce:
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """Keep a fact."""
 
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """Answer an operator's request. `code` is ok or a short word a script can test; `text` a sentence with a remedy."""
 
@@ -128,14 +128,14 @@ class Reply:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RestartService:
     """End all VMs at once, forget all that is not saved, and start again with a new core. Last effect."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndProcess:
     """The node has left the cluster politely; the process may end with exit code 0. Last effect."""
 

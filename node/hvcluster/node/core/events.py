@@ -5,29 +5,29 @@ Law: shapes only. Each question among the effects has exactly one answer among t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from hvcluster.model.scsi import Result
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId
 
 from .messages import Heartbeat, Message
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The process runs and its saved state is loaded. Always the first event."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimerFired:
     """A named timer is due."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HeartbeatHeard:
     """A heartbeat of our cluster came over a bus."""
 
@@ -35,7 +35,7 @@ class HeartbeatHeard:
     heartbeat: Heartbeat
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageReceived:
     """A peer of our cluster said something directly. `store` and `incarnation` are the sender's."""
 
@@ -45,7 +45,7 @@ class MessageReceived:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScsiAnswered:
     """The one answer to SubmitScsi; Status.UNKNOWN when none came in time or the path broke."""
 
@@ -53,7 +53,7 @@ class ScsiAnswered:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PathChanged:
     """A path to the array logged in (up) or was lost (down). Paths start down."""
 
@@ -61,7 +61,7 @@ class PathChanged:
     up: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WillHeard:
     """A bus published the last will of a peer's connection."""
 
@@ -78,7 +78,7 @@ class ProbeOutcome(Enum):
     UNKNOWN = "no answer"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PeerProbed:
     """The one answer to ProbePeer."""
 
@@ -86,7 +86,7 @@ class PeerProbed:
     outcome: ProbeOutcome
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VmStarted:
     """The VM has booted from its VHD and serves."""
 
@@ -94,7 +94,7 @@ class VmStarted:
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VmStopped:
     """The VM is off, at our wish or not, and will write nothing more. Exactly once for each StartVm.
 
@@ -108,7 +108,7 @@ class VmStopped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Requested:
     """An operator asks for something at this node. Answered by exactly one Reply with the same ticket."""
 
@@ -116,7 +116,7 @@ class Requested:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MoveGroup:
     """Move a group to a node, or to the best one (target NOBODY)."""
 
@@ -124,7 +124,7 @@ class MoveGroup:
     target: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetGroupOnline:
     """Bring a group online or take it offline."""
 
@@ -132,7 +132,7 @@ class SetGroupOnline:
     online: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StopNode:
     """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would
     be lost.
@@ -141,7 +141,7 @@ class StopNode:
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetNodePaused:
     """Pause or resume a node."""
 

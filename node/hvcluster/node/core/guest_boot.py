@@ -7,9 +7,9 @@ remains between), so doubling and halving find an edge, and the last chunk befor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import BLOCK_BYTES
 
 from .journal import FIRST_SEQUENCE, MAX_GROUP, Tail, check, decode, lba_of, tail_after
@@ -20,14 +20,14 @@ CHUNK_BLOCKS: Final = 128
 assert CHUNK_BLOCKS >= 2 * MAX_GROUP
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """The end of the journal."""
 
     tail: Tail
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Broken:
     """The journal cannot be continued; the sentence says why."""
 

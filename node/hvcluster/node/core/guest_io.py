@@ -6,9 +6,9 @@ PathChanged those of its events. Timer names and tokens are a guest's own: its h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation
 
 from .effects import CancelTimer, SetTimer, SubmitScsi
@@ -16,12 +16,12 @@ from .events import PathChanged, ScsiAnswered, TimerFired
 from .journal import Record
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Boot:
     """Power on. Always the first event, and only once in a guest's life."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Append:
     """A client wants a record. Answered by exactly one Acknowledge or Refuse with the same ticket."""
 
@@ -29,7 +29,7 @@ class Append:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fetch:
     """A client wants records from `first` on, `limit` at most (capped at MAX_FETCH). Answered by Fetched or Refuse."""
 
@@ -38,14 +38,14 @@ class Fetch:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ShutDown:
     """Finish the appends already taken, take no more, then stop (cause shutdown)."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PowerOff:
     """Stop at once (cause terminated)."""
 
@@ -55,14 +55,14 @@ class PowerOff:
 GuestEvent: TypeAlias = Boot | Append | Fetch | ShutDown | PowerOff | ScsiAnswered | TimerFired | PathChanged
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Online:
     """The guest has booted: its boot record is on the LUN, and it serves. At most once."""
 
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stopped:
     """The guest is off and sends nothing more. Exactly once; only refusals may follow. `cause` as in VmStopped."""
 
@@ -70,7 +70,7 @@ class Stopped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Acknowledge:
     """The record of an Append is on the LUN under this number."""
 
@@ -78,7 +78,7 @@ class Acknowledge:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fetched:
     """The records that a Fetch asked for, as read from the LUN just now; empty behind the end."""
 
@@ -86,7 +86,7 @@ class Fetched:
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refuse:
     """An Append or Fetch was not carried out; after `unknown` alone the record may be on the LUN all the same.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import BLOCK_BYTES, Generation, NodeId
 
 from .vhd import MAX_VHD_BYTES
@@ -48,7 +48,10 @@ class Kind(IntEnum):
     DATA = 2  # a client's payload
 
 
-@dataclass(frozen=True, slots=True)
+_KINDS: Final = {kind.value: kind for kind in Kind}
+
+
+@value
 class Record:
     """One record as it lies on the disk. `vm` is digest(name), `previous` the checksum of the record before."""
 
@@ -63,7 +66,7 @@ class Record:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tail:
     """The end of a chain: all that the next record depends on. `sequence` 0 is the chain before its first record."""
 
@@ -75,7 +78,7 @@ class Tail:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Chain:
     """A checked journal: its records, how many remains of a torn write lie behind them, and the first break if any."""
 
@@ -140,12 +143,12 @@ def decode(block: bytes) -> Record | None:
         return None
     _, vm, kind, node, length, generation, sequence, boots, previous = _HEADER.unpack_from(block)
     end = _HEADER.size + length
-    exact = kind in (Kind.BOOT, Kind.DATA) and length <= MAX_PAYLOAD_BYTES and block[17] == 0
-    if not exact or block[end:_CHECKED] != _ZERO[end:_CHECKED]:
+    known = _KINDS.get(kind)
+    if known is None or length > MAX_PAYLOAD_BYTES or block[17] != 0 or block[end:_CHECKED] != _ZERO[end:_CHECKED]:
         return None
     return Record(
-        vm, Kind(kind), Generation(generation), sequence, NodeId(node), boots, previous,
-        block[_HEADER.size : end], _CHECKSUM.unpack_from(block, _CHECKED)[0],
+        vm, known, generation, sequence, node, boots, previous,
+        block[_HEADER.size : end], int.from_bytes(block[_CHECKED:], "big"),
     )  # fmt: skip
 
 

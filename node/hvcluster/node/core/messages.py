@@ -6,15 +6,15 @@ Names follow the Raft paper (Ongaro and Ousterhout, 2014) and, for pre-vote, Ong
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, StoreId
 
 from .commands import Command, Configuration
 
 
-@dataclass(slots=True)
+@value
 class Heard:
     """What a heartbeat says of one peer: the newest sequence heard from it, per incarnation, on any bus or directly."""
 
@@ -24,9 +24,9 @@ class Heard:
     on_bus: bool
 
 
-@dataclass(slots=True)
+@value
 class Heartbeat:
-    """One beat of a node, the same on every bus. Never changed; not frozen, because that is slow to make."""
+    """One beat of a node, the same on every bus."""
 
     node: NodeId
     store: StoreId
@@ -43,7 +43,7 @@ class Heartbeat:
     hears: tuple[Heard, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One log entry."""
 
@@ -52,7 +52,7 @@ class Entry:
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PreVote:
     """Could I win an election in `term`? Changes nothing at the receiver."""
 
@@ -62,7 +62,7 @@ class PreVote:
     transfer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PreVoteReply:
     """Answer to PreVote of `term`; `own_term` lets a stale asker catch up."""
 
@@ -72,7 +72,7 @@ class PreVoteReply:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestVote:
     """Vote for me in `term`. `transfer`: the leader itself asked for this election (TimeoutNow)."""
 
@@ -82,7 +82,7 @@ class RequestVote:
     transfer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VoteReply:
     """Answer to RequestVote; `own_term` is the voter's term after it answered."""
 
@@ -92,7 +92,7 @@ class VoteReply:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AppendEntries:
     """Entries after (prev_index, prev_term), and how far the leader has committed. `probe` numbers the exchange."""
 
@@ -104,7 +104,7 @@ class AppendEntries:
     probe: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AppendReply:
     """Success: the logs match up to `match`. Failure: they differ at or before `match` + 1, try from there."""
 
@@ -114,7 +114,7 @@ class AppendReply:
     probe: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InstallSnapshot:
     """The database as of `last_index`, for a follower whose next entry is no longer in the leader's log."""
 
@@ -126,14 +126,14 @@ class InstallSnapshot:
     probe: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimeoutNow:
     """Leadership transfer: the receiver starts an election at once."""
 
     term: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GroupReport:
     """An owner tells the leader how a group stands; repeated until the database says so.
 
@@ -147,7 +147,7 @@ class GroupReport:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Forward:
     """An operator's request handed on to the leader; `ticket` comes back with the answer."""
 
@@ -155,7 +155,7 @@ class Forward:
     command: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Forwarded:
     """The leader's answer to Forward."""
 

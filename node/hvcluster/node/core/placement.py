@@ -7,10 +7,10 @@ that docs/divergence.md cites (preferred owners, fewest groups, next by id).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NodeId
 
 
@@ -23,7 +23,7 @@ class Why(Enum):
     START = "the cluster formed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidates:
     """Nodes that could take a group now, with the number of groups each has (planned ones included)."""
 
@@ -31,7 +31,7 @@ class Candidates:
     """Only nodes that are up, not paused, not leaving and see the array."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Choice:
     """The owner chosen, among whom, and by which rule."""
 

@@ -7,10 +7,10 @@ the last one before a crash, so what a procedure did must be found again by read
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from hvcluster.model.scsi import Command, Result, SenseKey, Status
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import US_PER_MS, Instant, LunId, PathName
 
 from .effects import SubmitScsi
@@ -23,7 +23,7 @@ BUSY_PAUSE_US = 20 * US_PER_MS
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ask:
     """Commands down one path, in order; answered together, in the same order."""
 
@@ -32,7 +32,7 @@ class Ask:
     commands: tuple[Command, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wait:
     """Let so much time pass."""
 

@@ -148,7 +148,7 @@ def decode_record(header: Header, data: bytes, offset: int, index: int) -> tuple
     return Entry(index, term, command), blocks_of(_RECORD.size + 4 + size) * BLOCK_BYTES
 
 
-def record_bytes(data: bytes, offset: int) -> int | None:
+def record_bytes(data: bytes | memoryview, offset: int) -> int | None:
     """How many bytes the record at `offset` says it takes; None when there is no record head."""
     if len(data) < offset + _RECORD.size or struct.unpack_from(">I", data, offset)[0] != RECORD_MAGIC:
         return None

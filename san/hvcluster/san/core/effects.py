@@ -5,15 +5,15 @@ Law: plain values. `SaveImage` is a barrier: durable before any later effect is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from hvcluster.model.scsi import Nexus, ReservationType, Result, Sense, Status
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Instant, LunId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LunImage:
     """Everything about one LUN that survives power loss, but its blocks.
 
@@ -30,7 +30,7 @@ class LunImage:
     type: ReservationType | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ArrayImage:
     """What an array is rebuilt from after a power loss: its LUNs, sorted by number."""
 
@@ -56,7 +56,7 @@ class AdminError(Enum):
     TOO_MANY_INITIATORS = "A LUN is unmasked for as many initiators as it can be."
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SaveImage:
     """Make the state of one LUN durable; `image` is None for a LUN that was deleted."""
 
@@ -64,7 +64,7 @@ class SaveImage:
     image: LunImage | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AllocateBlocks:
     """Give a LUN a medium of `blocks` blocks. New ones read as zeros; with `fresh` all of them are new."""
 
@@ -73,14 +73,14 @@ class AllocateBlocks:
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DiscardBlocks:
     """The LUN is gone; so is its medium."""
 
     lun: LunId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WriteBlocks:
     """Write whole blocks at `lba`; with `durable`, on the medium before the command is answered."""
 
@@ -90,7 +90,7 @@ class WriteBlocks:
     durable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadBlocks:
     """Read whole blocks now; feed `BlocksRead(token, data)` before any other event."""
 
@@ -100,14 +100,14 @@ class ReadBlocks:
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FlushBlocks:
     """Every write of this LUN so far is on the medium before the command is answered."""
 
     lun: LunId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Respond:
     """Answer a command. A session that is gone by the time the answer is ready gets none."""
 
@@ -116,7 +116,7 @@ class Respond:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoginAnswer:
     """A login is in force (error None) or refused.
 
@@ -127,14 +127,14 @@ class LoginAnswer:
     error: LoginError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndSession:
     """A newer login of the nexus took this session's place: close its transport, answer nothing on it."""
 
     session: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AdminAnswer:
     """The outcome of one administrative request."""
 
@@ -142,7 +142,7 @@ class AdminAnswer:
     error: AdminError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JournalEntry:
     """One line of the array's command journal: a command that changed something, or that was refused.
 

@@ -5,14 +5,14 @@ Law: plain values. A driver feeds them to `Array.handle` one at a time, in the o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.scsi import Command, Nexus
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import LunId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Login:
     """A nexus logs in. `session` is the driver's number for it, never used twice while the array runs.
 
@@ -24,14 +24,14 @@ class Login:
     session: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Logout:
     """A session ended: logged out, or its transport was lost."""
 
     session: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandReceived:
     """A command arrived. `tag` is the initiator's and comes back with the answer."""
 
@@ -41,7 +41,7 @@ class CommandReceived:
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BlocksRead:
     """The answer to `ReadBlocks`; `data` is None when the medium could not be read."""
 
@@ -49,7 +49,7 @@ class BlocksRead:
     data: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreateLun:
     """Make a LUN of `blocks` zeroed blocks. It is masked from everyone until unmasked."""
 
@@ -58,7 +58,7 @@ class CreateLun:
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResizeLun:
     """Let a LUN grow to `blocks` blocks; initiators hear of it by unit attention."""
 
@@ -67,7 +67,7 @@ class ResizeLun:
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeleteLun:
     """Remove a LUN and its blocks; refused while anyone is registered, unless `force`."""
 
@@ -76,7 +76,7 @@ class DeleteLun:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mask:
     """Hide a LUN from an initiator. What the initiator has registered stays until cleared or preempted."""
 
@@ -85,7 +85,7 @@ class Mask:
     initiator: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unmask:
     """Let an initiator see a LUN."""
 
