@@ -80,6 +80,10 @@ bench-sim: setup ## Measure how much faster than real time the simulator is
 bench-idle: setup ## Measure what an idle node costs in CPU and memory
 	@$(BIN)/python bench/idle.py $(ARGS)
 
+.PHONY: mutants
+mutants: setup ## Put deliberate faults into the protocol; the simulator must find each of them
+	@$(BIN)/python -m bench.mutants $(ARGS)
+
 .PHONY: docker-build
 docker-build: ## Build the image that all our processes run from
 	@# An argument without a value is taken from the environment, and left out where it is not set there.

@@ -17,10 +17,11 @@ from hvcluster.sim.campaign import Plan, run_seed
 from .catalogue import named
 from .patching import Mutant, put_on
 
-_SHORT_LOG = (("snapshot_entries", 20),)
+_SHORT_LOG = (("snapshot_entries", 10),)
 
 MINUTES: Final = 4.0
-FAULT_EVERY_S: Final = 8.0
+FAULT_EVERY_S: Final = (8.0, 15.0, 30.0)
+"""Taken in turn as well: where much breaks, little is ever begun that could be broken in the middle."""
 
 LABS: Final[tuple[Plan, ...]] = (
     Plan(nodes=2, vms=2, paths=2, properties=_SHORT_LOG),
@@ -44,7 +45,8 @@ class Endless(BaseException):
 
 def lab_of(seed: int) -> Plan:
     """The lab that a seed runs in."""
-    return replace(LABS[seed % len(LABS)], minutes=MINUTES, fault_every_s=FAULT_EVERY_S)
+    every_s = FAULT_EVERY_S[seed // len(LABS) % len(FAULT_EVERY_S)]
+    return replace(LABS[seed % len(LABS)], minutes=MINUTES, fault_every_s=every_s)
 
 
 def hunted(mutant: Mutant | None, seed: int) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 from hvcluster.model.votes import Configuration, Electorate, Step, next_step
 from hvcluster.node.core import planner
+from hvcluster.node.core.commands import Command, Noop
 from hvcluster.node.core.effects import Effect, Save
 from hvcluster.node.core.heartbeats import NEVER
 from hvcluster.node.core.messages import AppendEntries, Entry, RequestVote, VoteReply
@@ -111,7 +112,11 @@ def one_copy_is_enough(patch: Patch) -> None:
 
 @breaks("a leader commits only entries of its own term by counting (Raft 5.4.2)")
 def older_terms_are_committed_by_counting(patch: Patch) -> None:
-    """A leader commits an entry of an older term because a quorum has it."""
+    """A leader begins its term without an entry of its own, and commits what a quorum has of older terms."""
+    real = Replication.propose
+
+    def propose(self: Replication, commands: Sequence[Command]) -> int:
+        return real(self, [command for command in commands if not isinstance(command, Noop)])
 
     def advance(self: Replication) -> bool:
         configuration = self.state.log.configuration
@@ -125,6 +130,7 @@ def older_terms_are_committed_by_counting(patch: Patch) -> None:
         self.state.commit = index
         return True
 
+    patch.set(Replication, "propose", propose)
     patch.set(Replication, "advance", advance)
 
 

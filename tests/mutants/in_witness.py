@@ -200,12 +200,6 @@ def the_header_is_written_before_the_image(patch: Patch) -> None:
     patch.set(Witness, "_write_image", write_image)
 
 
-@breaks("a candidate that lost the witness does not go on with its vote")
-def a_lost_witness_is_kept(patch: Patch) -> None:
-    """A node goes on counting the witness after the array said that another node holds it."""
-    patch.set(Witness, "_lost", lambda *_: None)
-
-
 WITNESS = (
     two_challengers_on_one_side,
     the_witness_votes_without_the_log_check,
@@ -219,5 +213,4 @@ WITNESS = (
     the_witness_copy_counts_before_it_is_written,
     an_unknown_write_to_the_witness_is_taken_for_good,
     the_header_is_written_before_the_image,
-    a_lost_witness_is_kept,
 )

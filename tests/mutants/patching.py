@@ -21,6 +21,10 @@ class Patch:
         self._before.append((owner, name, vars(owner)[name]))
         setattr(owner, name, value)
 
+    def touched(self) -> list[tuple[object, str]]:
+        """What was replaced."""
+        return [(owner, name) for owner, name, _ in self._before]
+
     def undo(self) -> None:
         """Put everything back, newest first."""
         while self._before:

@@ -104,6 +104,7 @@ class Disks:
             self._registers(disk, ReservationKey.decode(entry.service_key))
         elif entry.command in _TAKES:
             disk.taken[nexus.initiator] = self._commands
+            self._takes(disk, entry)
         held = self._world.array.images[entry.lun].holder is not None
         if disk.reserved and not held:
             raise self._broken(f"{entry.command} by {nexus} left {disk.group} without a holder: anybody may write")
@@ -117,6 +118,23 @@ class Disks:
             raise self._broken(
                 f"node {key.node} registered generation {key.generation} of {disk.group} "
                 f"while its VM of generation {sim.generation} runs"
+            )
+
+    def _takes(self, disk: _Disk, entry: JournalEntry) -> None:
+        """Step 3 before steps 4 and 5: nobody takes a disk that a newer generation has, or is taking."""
+        key = ReservationKey.decode(entry.key) if entry.key is not None else None
+        victim = ReservationKey.decode(entry.service_key) if entry.service_key else None
+        if key is None:
+            return
+        if key.generation < disk.fence:
+            raise self._broken(
+                f"generation {key.generation} (node {key.node}) took {disk.group} "
+                f"after generation {disk.fence} had completed step 5"
+            )
+        if victim is not None and victim.generation > key.generation:
+            raise self._broken(
+                f"generation {key.generation} (node {key.node}) of {disk.group} preempted generation "
+                f"{victim.generation} (node {victim.node})"
             )
 
     def online(self, fact: Fact) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hvcluster.model.facts import Fact
-from hvcluster.model.vocabulary import GroupState, NodeId
+from hvcluster.model.vocabulary import NOBODY, GroupState, Instant, NodeId
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import AssignGroup, Configure, NodeUp, ReportGroup
 from hvcluster.node.core.database import Database
 from hvcluster.node.core.effects import Save, Send
-from hvcluster.node.core.messages import Entry, PreVote, PreVoteReply, VoteReply
+from hvcluster.node.core.messages import AppendReply, Entry, PreVote, PreVoteReply, VoteReply
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.raft.log import Log
 from hvcluster.node.core.saved import SavedState, Snapshot
@@ -72,6 +72,7 @@ class Consensus:
         self._configurations = [(1, Database.created(world.definition).first_configuration())]
         self._incarnations: dict[NodeId, int] = {}
         self._applied: dict[tuple[NodeId, int], int] = {}
+        self._began: dict[NodeId, Instant] = {}  # on its own clock: the present life
         self._asked: dict[NodeId, tuple[int, int]] = {}  # of a pre-vote: term, and when
         self._granted: dict[tuple[NodeId, NodeId], int] = {}  # asker, granter: of which term
         self._heard: dict[tuple[NodeId, object], int] = {}  # since when a route to a peer is up
@@ -122,10 +123,29 @@ class Consensus:
                     f"node {machine.node} gave node {send.to} its vote of term {message.term}, "
                     f"but its disk says {saved.voted_for} in term {saved.term}"
                 )
+        elif isinstance(message, AppendReply):
+            leader = self._leaders.get(message.term, send.to)
+            if message.success and leader != send.to:
+                raise self._broken(
+                    f"node {machine.node} obeyed node {send.to} in term {message.term}, which node {leader} leads"
+                )
         elif isinstance(message, PreVote):
             self._asked[machine.node] = (message.term, self._world.now)
         elif isinstance(message, PreVoteReply) and message.granted:
             self._granted[send.to, machine.node] = message.term
+            self._promised(machine, send.to)
+
+    def _promised(self, machine: Machine, asker: NodeId) -> None:
+        """Somebody says that it would vote for another: not while it may have promised a leader to wait."""
+        core, now = machine.core, machine.clock()
+        leader, sticky = core.state.leader, machine.timing.sticky
+        if now < self._began[machine.node] + sticky:
+            raise self._broken(f"node {machine.node} would vote for node {asker} right after it started")
+        if core.state.leads and core.quorum.lease_stands(now):
+            raise self._broken(f"node {machine.node} leads under its lease and would vote for node {asker}")
+        heard = leader not in (NOBODY, asker, machine.node) and core.reachable(leader)
+        if heard and now - core.state.leader_heard < sticky:
+            raise self._broken(f"node {machine.node} hears node {leader} lead and would vote for node {asker}")
 
     # arbitration
 
@@ -152,6 +172,7 @@ class Consensus:
     def started(self, machine: Machine) -> None:
         """A new life of a node's service: it applies its database from the snapshot on."""
         self._applied[machine.node, machine.life] = machine.core.replica.applied
+        self._began[machine.node] = machine.clock()
 
     def after(self, machine: Machine, core: NodeCore, votes: Configuration) -> None:
         """A node has applied entries: they must be what everybody applies. `votes`: in force when the event came."""

@@ -10,7 +10,7 @@ import zlib
 from mmap import mmap
 from typing import TYPE_CHECKING
 
-from hvcluster.model.vocabulary import BLOCK_BYTES, NodeId
+from hvcluster.model.vocabulary import BLOCK_BYTES, NOBODY, NodeId
 from hvcluster.node.core.witness_image import RECORD_MAGIC, Header, decode_snapshot, record_bytes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class WitnessMedium:
         if new.vote and self.votes.setdefault(new.term, new.vote) != new.vote:
             raise self._broken(f"the witness voted for {self.votes[new.term]} and for {new.vote} in term {new.term}")
         self._header = new
-        if new.snapshot_bytes and (old is None or new.epoch != old.epoch):
+        if new.snapshot_bytes and (old is None or new.voted(0, NOBODY) != old.voted(0, NOBODY)):
             self._new_image(new, memoryview(medium)[new.start * BLOCK_BYTES : new.end * BLOCK_BYTES])
 
     def _new_image(self, header: Header, area: memoryview) -> None:
