@@ -14,7 +14,7 @@ from hvcluster.node.core import planner
 from hvcluster.node.core.commands import Command, Noop
 from hvcluster.node.core.effects import Effect, Save
 from hvcluster.node.core.heartbeats import NEVER
-from hvcluster.node.core.messages import AppendEntries, Entry, RequestVote, VoteReply
+from hvcluster.node.core.messages import AppendEntries, Entry, VoteReply
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.parts import Parts
@@ -82,6 +82,21 @@ def votes_of_any_term_count(patch: Patch) -> None:
         real(self, now, sender, store, replace(reply, term=self.state.term))
 
     patch.set(Election, "vote_replied", vote_replied)
+
+
+@breaks("a pre-vote promises nothing")
+def pre_votes_are_counted_as_votes(patch: Patch) -> None:
+    """A candidate leads as soon as its pre-vote is won."""
+    real = Election._stand
+
+    def stand(self: Election, now: Instant, *, transfer: bool) -> None:
+        would = set(self._granted)
+        real(self, now, transfer=transfer)
+        if self.state.role is Role.CANDIDATE:
+            self._granted |= would
+            self._count_votes(now)
+
+    patch.set(Election, "_stand", stand)
 
 
 @breaks("quorum is more than half of the votes")
@@ -274,9 +289,9 @@ def the_lease_counts_from_the_answer(patch: Patch) -> None:
     """A leader's lease counts from when it heard a follower, not from when it sent what the follower echoed."""
     real = Quorum._echoes
 
-    def echoes(self: Quorum) -> list[Instant]:
+    def echoes(self: Quorum, configuration: Configuration) -> list[Instant]:
         times = []
-        for voter in self._state.log.configuration.voters:
+        for voter in configuration.voters:
             peer = self._beats.peers.get(voter.node)
             if voter.node == self._state.me:
                 times.append(self._out.now)
@@ -284,7 +299,7 @@ def the_lease_counts_from_the_answer(patch: Patch) -> None:
                 times.append(NEVER)
             else:
                 times.append(peer.last_heard)
-        return sorted(times, reverse=True) if times else real(self)
+        return sorted(times, reverse=True) if times else real(self, configuration)
 
     patch.set(Quorum, "_echoes", echoes)
 
@@ -350,15 +365,15 @@ def the_incarnation_does_not_rise(patch: Patch) -> None:
     patch.set(Parts, "__init__", init)
 
 
-@breaks("who asks for a vote by order of the leader is asked for by the leader")
-def everybody_claims_that_the_leader_handed_over(patch: Patch) -> None:
-    """Every candidate says that the leader itself asked for the election."""
-    real = Election.request_vote
+@breaks("only the leader can ask a node to stand while others still hear it")
+def everybody_claims_that_the_leader_asked(patch: Patch) -> None:
+    """Every candidate says that the leader has handed over to it."""
+    real = Election._stand
 
-    def request_vote(self: Election, now: Instant, sender: NodeId, message: RequestVote) -> None:
-        real(self, now, sender, replace(message, transfer=True))
+    def stand(self: Election, now: Instant, *, transfer: bool) -> None:
+        real(self, now, transfer=True)
 
-    patch.set(Election, "request_vote", request_vote)
+    patch.set(Election, "_stand", stand)
 
 
 RAFT = (
@@ -367,6 +382,7 @@ RAFT = (
     a_vote_can_be_given_twice,
     any_log_may_lead,
     votes_of_any_term_count,
+    pre_votes_are_counted_as_votes,
     half_is_a_quorum,
     a_wiped_disk_votes,
     one_copy_is_enough,
@@ -387,5 +403,5 @@ RAFT = (
     one_voter_goes_and_another_comes,
     votes_change_before_the_last_change_is_committed,
     the_incarnation_does_not_rise,
-    everybody_claims_that_the_leader_handed_over,
+    everybody_claims_that_the_leader_asked,
 )

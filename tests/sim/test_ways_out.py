@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hvcluster.model.vocabulary import NOBODY, US_PER_S
 from hvcluster.node.core import events as ev
 from hvcluster.sim.campaign import Plan, run_seed
@@ -36,6 +38,28 @@ def test_the_only_voter_hands_its_vote_over_and_leaves() -> None:
     assert first.replies[TICKET].ok
     assert [m for m in world.machines.values() if m.alive] == [leader(world)]
     assert world.judge.problems() == []
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+@pytest.mark.parametrize("witness", [True, False])
+def test_a_node_that_returns_costs_the_last_one_nothing(nodes: int, witness: bool) -> None:
+    """New votes count only once their voters have echoed the leader, or it would lose quorum by adding them."""
+    for seed in range(6):
+        world = World(Plan(nodes=nodes, vms=2, witness=witness).definition(), seed)
+        world.start()
+        world.run_for(60 * US_PER_S)
+        last = leader(world)
+        others = [machine for machine in world.machines.values() if machine is not last]
+        for machine in others:
+            machine.kill()
+            world.run_for(60 * US_PER_S)
+        generations = dict(world.clients.serving)
+        for machine in others:
+            machine.start()
+            world.run_for(60 * US_PER_S)
+        assert world.judge.problems() == []
+        assert world.judge.counts.get("QUORUM_LOST", 0) == 0
+        assert world.clients.serving == generations, "every VM ran on, where it was"
 
 
 def test_a_polite_stop_ends_although_votes_never_change() -> None:

@@ -18,7 +18,7 @@ Setting: TypeAlias = int | float | bool | str
 MOST_NODES: Final = 9
 MOST_PATHS: Final = 3
 MOST_VMS: Final = 40
-FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0)
+FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0, 90.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class Strikes:
     def strike(self, fault: Fault) -> None:
         """Make one fault. Raises Nobody."""
         world, word = self._world, fault.word
+        if word not in _HARMLESS:
+            world.calm.disturbed()
         if word in _ON_A_MACHINE:
             self._on_machine(self.machine(fault.target), fault)
             return
@@ -227,6 +229,8 @@ class Strikes:
         return left >= configuration.quorum and state.commit == state.log.last_index
 
 
+_HARMLESS = frozenset({FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.PAUSE, FaultWord.RESUME})
+"""What an administrator does every day: nobody may lose quorum over it."""
 _ON_A_MACHINE = frozenset(
     {
         FaultWord.KILL, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,

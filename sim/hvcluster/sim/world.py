@@ -13,10 +13,11 @@ from heapq import heappop, heappush
 from typing import Any
 
 from hvcluster.model.definition import ClusterDefinition
-from hvcluster.model.facts import Fact
+from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.vocabulary import US_PER_S, Instant, NodeId
 from hvcluster.node.core.genesis import founded
 
+from .calm import Calm
 from .clients import Clients
 from .judge import Judge
 from .machines import Machine
@@ -58,6 +59,7 @@ class World:
         self._order = 0
         self.facts: list[Fact] = []
         self.judge = Judge(self)
+        self.calm = Calm(self)
         self.network = Network(self, buses)
         self.array = SimArray(self)
         self.machines: dict[NodeId, Machine] = {}
@@ -103,3 +105,7 @@ class World:
         """A core recorded a fact."""
         self.facts.append(fact)
         self.judge.fact(fact)
+        if fact.kind is FactKind.QUORUM_LOST:
+            needless = self.calm.quorum_lost(fact)
+            if needless:
+                raise self.judge.broken(needless)

@@ -213,6 +213,8 @@ class Planner:
         step = next_step(self._state.log.configuration, electorate)
         if step is None or not self._confirmed(now, step.configuration):
             return []
+        if not self._quorum.would_stand(now, step.configuration):
+            return []
         return [Configure(step.configuration, step.reason)]
 
     def _confirmed(self, now: Instant, configuration: Configuration) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import Instant, NodeId
+from hvcluster.model.votes import Configuration
 
 from .heartbeats import NEVER, Heartbeats
 from .outbox import Outbox
@@ -49,11 +50,11 @@ class Quorum:
         """We are about to ask another node to lead."""
         self._handed_over = self._state.term
 
-    def _echoes(self) -> list[Instant]:
+    def _echoes(self, configuration: Configuration) -> list[Instant]:
         """For each vote that counts: when we sent what its voter last echoed in our term, newest first."""
         state = self._state
         times: list[Instant] = []
-        for voter in state.log.configuration.voters:
+        for voter in configuration.voters:
             if voter.node == state.me:
                 times.append(self._out.now)
                 continue
@@ -76,20 +77,30 @@ class Quorum:
         if self._handed_over == self._state.term:
             return False
         configuration = self._state.log.configuration
-        votes = sum(1 for at in self._echoes() if now < at + self._timing.lease)
+        votes = sum(1 for at in self._echoes(configuration) if now < at + self._timing.lease)
         if configuration.witness and self.witness is not None and self.witness.hold is Hold.HELD:
             votes += now < self.witness.lease_until()
         return self._state.leads and votes >= configuration.quorum
 
     def _leader_evidence(self) -> Instant:
-        configuration = self._state.log.configuration
-        times = self._echoes()
+        return max(self._evidence_by(self._state.log.configuration), self._elected_at)
+
+    def _evidence_by(self, configuration: Configuration) -> Instant:
+        """Up to when a quorum of some votes is known to have followed us."""
+        times = self._echoes(configuration)
         if configuration.witness:
             held = self.witness is not None and self.witness.hold is Hold.HELD
             times.append(self.witness.defended_at if held and self.witness is not None else NEVER)
             times.sort(reverse=True)
-        echoed = times[configuration.quorum - 1] if len(times) >= configuration.quorum else NEVER
-        return max(echoed, self._elected_at)
+        return times[configuration.quorum - 1] if len(times) >= configuration.quorum else NEVER
+
+    def would_stand(self, now: Instant, configuration: Configuration) -> bool:
+        """As leader: whether our evidence would stand by these votes as well.
+
+        A change of votes counts from the moment it is appended: with new ones that have echoed nothing yet, the oldest
+        evidence would be all there is, and quorum lost in that moment.
+        """
+        return now - self._evidence_by(configuration) < self._timing.sticky
 
     def leader_says(self, now: Instant) -> bool:
         """As leader: whether our heartbeat may tell followers that quorum stands."""
