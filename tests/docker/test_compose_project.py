@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -25,38 +22,22 @@ from hvcluster.orchestrator.driver import Cut, Wire
 from hvcluster.orchestrator.observer import Observer
 from hvcluster.orchestrator.picture import Picture
 from hvcluster.orchestrator.probe import Probe
+from tests.docker import engine
 
-ROOT = Path(__file__).parents[2]
 PROJECT = "hvcluster-test"
 WAIT_S = 40.0
 
 pytestmark = pytest.mark.timeout(600)
 
 
-def _engine() -> str:
-    """Why the tests cannot run here; empty if they can."""
-    if shutil.which("docker") is None:
-        return "docker is not installed"
-    for command in (["docker", "info"], ["docker", "compose", "version"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            return f"`{' '.join(command)}` fails: {done.stderr.strip()[:200]}"
-    return ""
-
-
 def _compose(*arguments: str) -> None:
-    # The published port is the one thing two projects cannot share.
-    environment = {**os.environ, "HVC_VM_PORT": "18081"}
-    command = ["docker", "compose", "-p", PROJECT, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=540, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    engine.compose(PROJECT, *arguments)
 
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[None]:
     """The project up and healthy for all tests of this module, and nothing of it afterwards."""
-    reason = _engine()
-    if reason:
+    if reason := engine.missing():
         pytest.skip(f"no engine: {reason}")
     image = os.environ.get("HVC_IMAGE", "")
     _compose("up", "-d", "--no-build" if image else "--build", "--wait-timeout", "120")

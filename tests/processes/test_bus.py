@@ -17,7 +17,7 @@ from hvcluster.model.vocabulary import NOBODY, Incarnation, NodeId, StoreId
 from hvcluster.node import wire
 from hvcluster.node.bus import MqttBus
 from hvcluster.node.core.messages import Heartbeat
-from hvcluster.node.cuts import Cuts, Direction, Wire
+from hvcluster.node.cuts import PERFECT, Cuts, Direction, Quality, Wire
 from hvcluster.node.wire import Membership
 from hvcluster.runtime import logs, ports
 from tests.processes.broker_process import DEADLINE_S, BrokerProcess, kinds, running
@@ -256,3 +256,25 @@ async def test_a_silent_broker_blocks_nothing_and_is_noticed(broker: BrokerProce
         assert worst < 0.5, "the loop stood still"
         await until(lambda: one.bus.connected and two.bus.connected)
         await one.reaches(two, 2)
+
+
+async def test_a_bad_bus_loses_a_share_of_the_heartbeats_and_delays_the_rest(broker: BrokerProcess) -> None:
+    """chaos.proto, Quality: the share of heartbeats heard that is lost; a late one may be overtaken."""
+    one, two = Node(1, broker.port), Node(2, broker.port)
+    async with on_bus(one, two):
+        await one.reaches(two, 1)
+        two.cuts.degrade(Quality(loss=0.5))
+        for sequence in range(100, 200):
+            one.publish(sequence)
+        two.ear.beats.clear()
+        before = two.bus.delivered
+        await until(lambda: two.bus.delivered >= before + 100)
+        assert 15 < len(two.ear.beats) < 85
+        two.cuts.degrade(Quality(message_delay_us=20_000))
+        for sequence in range(200, 300):
+            one.publish(sequence)
+        await until(lambda: {(1, sequence) for sequence in range(200, 300)} <= set(two.ear.beats))
+        late = [sequence for _, sequence in two.ear.beats if sequence >= 200]
+        assert late != sorted(late)
+        two.cuts.degrade(PERFECT)
+        await one.reaches(two, 300)

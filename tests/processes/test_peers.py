@@ -12,7 +12,7 @@ from hvcluster.model.vocabulary import Incarnation, NodeId, StoreId
 from hvcluster.node import envelopes, peers
 from hvcluster.node.core.events import ProbeOutcome
 from hvcluster.node.core.messages import TimeoutNow
-from hvcluster.node.cuts import Cuts, Direction, Wire
+from hvcluster.node.cuts import PERFECT, Cuts, Direction, Quality, Wire
 from hvcluster.node.envelopes import Delivery
 from hvcluster.node.peers import Peers
 from hvcluster.node.wire import Membership
@@ -155,6 +155,38 @@ async def test_a_cut_peer_hears_nothing_one_way() -> None:
         await served.stop(0)
         await back.stop(0)
     assert one.terms() == [2]
+
+
+async def test_a_bad_wire_loses_doubles_and_lets_messages_overtake() -> None:
+    """chaos.proto, Quality: shares of what is sent; late messages may be overtaken, as on a real network."""
+    here, there = ports.free(2)
+    one, two = Node(1, there), Node(2, here)
+    served = await two.serve(there)
+
+    async def sent(quality: Quality, terms: range) -> list[int]:
+        """What arrives of these, in the order in which it does."""
+        one.cuts.degrade(quality)
+        for term in terms:
+            one.peers.send(NodeId(2), TimeoutNow(term))
+        one.cuts.degrade(PERFECT)
+        arrived = 0
+        while arrived < len(two.heard) or arrived == 0:  # nothing on the way any more
+            arrived = len(two.heard)
+            await asyncio.sleep(0.4)
+        return [term for term in two.terms() if term in terms]
+
+    try:
+        async with sending(one):
+            lossy = await sent(Quality(loss=0.5), range(300))
+            assert 50 < len(lossy) < 250
+            doubled = await sent(Quality(doubling=0.5), range(300, 600))
+            assert set(doubled) == set(range(300, 600))
+            assert 350 < len(doubled) < 550
+            late = await sent(Quality(message_delay_us=20_000), range(600, 900))
+            assert sorted(late) == list(range(600, 900))
+            assert late != sorted(late)
+    finally:
+        await served.stop(0)
 
 
 async def test_a_probe_tells_a_closed_port_from_an_open_one() -> None:

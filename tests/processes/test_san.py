@@ -270,6 +270,25 @@ class TestFaults:
             assert loop.time() - began >= 0.09
             assert order == sorted(order)
 
+    async def test_commands_that_leave_late_keep_their_order_or_are_unknown(
+        self, san: SanProcess
+    ) -> None:
+        """chaos.proto, Quality: a node may be slow as well; its own timeout counts from the command, not the wire."""
+        async with host("a", san, command_timeout_s=0.3) as a, host("b", san) as b:
+            a.initiator.slow(0.02)
+            order: list[int] = []
+            futures = [a.submit(Write(0, block(number))) for number in range(5)]
+            for number, future in enumerate(futures):
+                future.add_done_callback(lambda _, number=number: order.append(number))  # type: ignore[misc]
+            await asyncio.wait(futures)
+            assert {future.result().status for future in futures} == {Status.GOOD}
+            assert order == sorted(order)
+            a.initiator.slow(DEADLINE_S)
+            assert await a.ask(Write(0, block(9))) == UNKNOWN
+            assert (await b.ask(Read(0, 1))).payload == block(4)
+            a.initiator.slow(0.0)
+            await a.ready()
+
     async def test_without_allow_chaos_there_is_no_chaos(self, tmp_path: Path) -> None:
         """Security and limits."""
         async with array(tmp_path) as san:

@@ -33,6 +33,8 @@ from .state import LabDir
 
 HEALTHY_S: Final = 60.0
 LOOK_S: Final = 0.05
+LAST_FACTS: Final = 40
+"""Decisions that are told when a story went wrong: a failover has about twenty."""
 
 Progress = Callable[[str], None]
 
@@ -88,7 +90,10 @@ async def _play(scenario: Scenario, stage: Stage, observer: Observer, teller: Te
     async with Probe((await stage.driver.addresses()).vms) as probe:
         broken = await teller.tell(scenario, switched_on)
         await probe.pause()
-        return broken or await teller.lights_on() or await _verify(probe, stage.driver) or await _judge(observer)
+        broken = broken or await teller.lights_on() or await _verify(probe, stage.driver) or await _judge(observer)
+        if broken:
+            await teller.explain()
+        return broken
 
 
 @contextlib.asynccontextmanager
@@ -168,6 +173,13 @@ class Teller:
         except Failure as error:
             return f"after everything was mended: {error.text}"
         return ""
+
+    async def explain(self) -> None:
+        """The last decisions, for whoever wants to know why a story went another way."""
+        facts = (await self._observer.all_facts())[-LAST_FACTS:]
+        for told in facts:
+            ago_s = (told.line.monotonic_us - facts[-1].line.monotonic_us) / US_PER_S
+            self._progress(f"{ago_s:+8.3f} s  {self._driver.definition.node_name(told.node)}  {told.line.line}")
 
     async def _step(self, step: Step, remembered: Observation) -> tuple[Observation, str]:
         if step.remember:
