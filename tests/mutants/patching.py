@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import Parameter, isfunction, signature
 
 
 class Patch:
@@ -17,8 +18,16 @@ class Patch:
         self._before: list[tuple[object, str, object]] = []
 
     def set(self, owner: object, name: str, value: object) -> None:
-        """Replace an attribute that exists: a mutant of a method that was renamed must not pass for one."""
-        self._before.append((owner, name, vars(owner)[name]))
+        """Replace an attribute that exists by one that can be called in the same way.
+
+        A mutant of something that was renamed, or takes other arguments now, would be found for being no mutant at all.
+        """
+        real = vars(owner)[name]
+        if isfunction(real) and isfunction(value):
+            kinds = [parameter.kind for parameter in signature(real).parameters.values()]
+            named = {n: None for n, p in signature(real).parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
+            signature(value).bind(*(None for kind in kinds if kind is Parameter.POSITIONAL_OR_KEYWORD), **named)
+        self._before.append((owner, name, real))
         setattr(owner, name, value)
 
     def touched(self) -> list[tuple[object, str]]:

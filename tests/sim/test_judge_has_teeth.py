@@ -49,7 +49,7 @@ def test_the_judge_sees_a_deliberate_fault(name: str) -> None:
 
 def test_the_same_hunt_finds_nothing_in_the_code_as_it_is() -> None:
     """Invariants: what is found is the mutant, and not the hunt."""
-    found = [what for seed in range(SEEDS) if (what := hunted(None, seed))]
+    found = [what for seed in range(SEEDS // 2) if (what := hunted(None, seed))]
     assert not found
 
 

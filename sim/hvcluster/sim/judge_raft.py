@@ -14,7 +14,7 @@ from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import AssignGroup, Configure, NodeUp, ReportGroup
 from hvcluster.node.core.database import Database
 from hvcluster.node.core.effects import Save, Send
-from hvcluster.node.core.messages import AppendReply, Entry, PreVote, PreVoteReply, VoteReply
+from hvcluster.node.core.messages import AppendReply, Entry, PreVote, PreVoteReply, RequestVote, TimeoutNow, VoteReply
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.raft.log import Log
 from hvcluster.node.core.saved import SavedState, Snapshot
@@ -73,6 +73,7 @@ class Consensus:
         self._incarnations: dict[NodeId, int] = {}
         self._applied: dict[tuple[NodeId, int], int] = {}
         self._began: dict[NodeId, Instant] = {}  # on its own clock: the present life
+        self._handed_over: set[tuple[NodeId, int]] = set()  # to whom, for which term
         self._asked: dict[NodeId, tuple[int, int]] = {}  # of a pre-vote: term, and when
         self._granted: dict[tuple[NodeId, NodeId], int] = {}  # asker, granter: of which term
         self._heard: dict[tuple[NodeId, object], int] = {}  # since when a route to a peer is up
@@ -129,6 +130,11 @@ class Consensus:
                 raise self._broken(
                     f"node {machine.node} obeyed node {send.to} in term {message.term}, which node {leader} leads"
                 )
+        elif isinstance(message, TimeoutNow):
+            self._handed_over.add((send.to, message.term + 1))
+        elif isinstance(message, RequestVote):
+            if message.transfer and (machine.node, message.term) not in self._handed_over:
+                raise self._broken(f"node {machine.node} says that the leader asked it to stand in term {message.term}")
         elif isinstance(message, PreVote):
             self._asked[machine.node] = (message.term, self._world.now)
         elif isinstance(message, PreVoteReply) and message.granted:
@@ -226,7 +232,7 @@ class Consensus:
             case Configure(configuration):
                 self._configured(entry.index, configuration)
             case NodeUp() as command:
-                self._joined(entry.term, command)
+                self._joined(command)
             case ReportGroup(group, seen, GroupState.ONLINE) if not self._disks.has_booted(group, seen):
                 raise self._broken(f"generation {seen} of {group} is reported online and was never started")
             case _:
@@ -246,14 +252,9 @@ class Consensus:
             raise self._broken(f"a change of owner without a reason: {command}")
         self._counts["assignments"] = self._counts.get("assignments", 0) + 1
 
-    def _joined(self, term: int, command: NodeUp) -> None:
-        """A node is taken in under a life that was never taken in before.
-
-        A leader that finds itself removed may still have said that it is up; it ends that life in the same event.
-        """
-        newest = self._incarnations.get(command.node, 0)
-        itself = command.incarnation == newest and self._leaders.get(term) == command.node
-        if command.incarnation <= newest and not itself:
+    def _joined(self, command: NodeUp) -> None:
+        """A node is taken in under a life that was never taken in before."""
+        if command.incarnation <= self._incarnations.get(command.node, 0):
             raise self._broken(f"node {command.node} is taken in again under incarnation {command.incarnation}")
         self._incarnations[command.node] = command.incarnation
 
