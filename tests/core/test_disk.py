@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvcluster.model.scsi import PersistentReserveOut, ReserveOut
-from hvcluster.node.core.disk import DiskOutcome, bring_online
+from hvcluster.model.vocabulary import PathName
+from hvcluster.node.core.disk import DiskOutcome, bring_online, join_path
+from hvcluster.node.core.procedure import Steps
 from hvcluster.node.core.reservation import READ_FULL_STATUS
 from tests.core.array_driver import LUN, Bench, nexus
 from tests.core.scsi_steps import Life, Wire, holder, initiator, key, may_write, once, outbox, registrations, these
@@ -19,8 +21,12 @@ ENOUGH = 40  # more questions than the longest way through the procedure has
 
 def life(bench: Bench, node: int, generation: int, *paths: str) -> Life[DiskOutcome]:
     """A node on its way to have the LUN under a generation."""
-    steps = bring_online(outbox(node), these(*(paths or ("A",))), initiator(node), "D1", LUN, key(generation, node))
-    return Life(bench, node, steps)
+
+    def outcome() -> Steps[DiskOutcome]:
+        return (yield from bring_online(outbox(node), usable, initiator(node), "D1", LUN, mine))[0]
+
+    usable, mine = these(*(paths or ("A",))), key(generation, node)
+    return Life(bench, node, outcome())
 
 
 def online(bench: Bench, node: int, generation: int, *paths: str) -> None:
@@ -216,3 +222,15 @@ def test_of_rivals_under_way_at_once_no_older_one_can_write_once_a_newer_is_onli
         assert not any(may_write(bench, node) for node in older), "an older owner can still write"
     assert all(one.ended for one in lives)
     assert lives[2].result in (DiskOutcome.ONLINE, DiskOutcome.NO_PATH)
+
+
+def test_a_path_that_returns_is_used_once_the_key_is_found_there() -> None:
+    """Owner of a VM: one more path is registered while the disk is ours, and never when a newer owner has it."""
+    bench = Bench()
+    online(bench, 1, 1, "A")
+    assert not may_write(bench, 1, ("B",))
+    assert Life(bench, 1, join_path(PathName("B"), LUN, key(1, 1))).run() is True
+    assert may_write(bench, 1, ("A", "B"))
+    online(bench, 2, 2, "A")
+    assert Life(bench, 1, join_path(PathName("B"), LUN, key(1, 1))).run() is False
+    assert registrations(bench) == {("b", "A", key(2, 2).encode())}

@@ -137,11 +137,11 @@ def registered_before_the_old_vm_is_off(patch: Patch) -> None:
         del self.runs[run.group]
         self.look_again = True
 
-    def disk_done(self: Groups, now: Instant, run: Run, outcome: DiskOutcome) -> None:
-        if outcome is DiskOutcome.ONLINE:
+    def disk_done(self: Groups, run: Run, now: Instant, ended: tuple[DiskOutcome, tuple[PathName, ...]]) -> None:
+        if ended[0] is DiskOutcome.ONLINE:
             for older in range(1, run.generation):
                 self._out.add(StopVm(run.group, Generation(older), False, "its disk comes online again"))
-        done(self, now, run, outcome)
+        done(self, run, now, ended)
 
     patch.set(Groups, "_supersede", supersede)
     patch.set(Groups, "_disk_done", disk_done)

@@ -132,7 +132,7 @@ async def lab(san: San, name: str = "a", node: int = 1, disk_timeout_us: int = 6
         made.changed.set()
 
     placement = Placement(NodeId(node), f"HyperV-{node}")
-    host = VmHost(placement, san.submit_of(name), on_started, on_stopped, disk_timeout_us, (A, B))
+    host = VmHost(placement, san.submit_of(name), on_started, on_stopped, disk_timeout_us)
     made = Lab(san, host)
     try:
         yield made
@@ -170,7 +170,7 @@ async def raw(address: str, request: bytes) -> bytes:
 async def test_a_vm_serves_what_the_lun_has() -> None:
     """VMs: GET / tells VM, node, generation, sequence, boots; POST /append; GET /records?from=."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         assert await post(f"{base}/append", "grüße".encode()) == (200, {"sequence": 2, "generation": 1})
         assert await post(f"{base}/append", b"\xff\x00") == (200, {"sequence": 3, "generation": 1})
@@ -195,11 +195,11 @@ async def test_the_next_owner_has_every_acknowledged_record() -> None:
     """Owner of a VM: kill the owner, boot from the same LUN elsewhere; nothing acknowledged is missing."""
     san = San()
     async with lab(san) as one, lab(san, "b", 2) as two:
-        one.host.start("D1", FIRST, LUN, 0)
+        one.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await one.online()
         await asyncio.gather(*(post(f"{base}/append", f"r{n}".encode()) for n in range(30)))
         one.host.kill_all("the host dies")
-        two.host.start("D1", Generation(2), LUN, 0)
+        two.host.start("D1", Generation(2), LUN, 0, (A, B))
         base = await two.online("D1", Generation(2))
         _, records = await get(f"{base}/records")
         assert isinstance(records, list)
@@ -213,7 +213,7 @@ async def test_twenty_vms_boot_side_by_side() -> None:
     async with lab(San(luns=20)) as node:
         begun = time.monotonic()
         for number in range(20):
-            node.host.start(f"D{number}", FIRST, LunId(LUN + number), 250_000)
+            node.host.start(f"D{number}", FIRST, LunId(LUN + number), 250_000, (A, B))
         await node.until(lambda: len(node.started) == 20)
         assert time.monotonic() - begun < 20 * 0.25 / 2
         assert len(set(node.started.values())) == 20
@@ -236,7 +236,7 @@ async def test_twenty_vms_boot_side_by_side() -> None:
 async def test_wrong_requests_are_told_why_in_json(method: str, path: str, body: bytes, status: int, code: str) -> None:
     """Errors a script can rely on, and no wrong request reaches the disk as a record."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         async with aiohttp.ClientSession() as client, client.request(method, base + path, data=body) as answer:
             told = await answer.json()
@@ -251,7 +251,7 @@ async def test_wrong_requests_are_told_why_in_json(method: str, path: str, body:
 async def test_a_body_of_unstated_length_is_limited_too() -> None:
     """Message sizes are limited whatever the client says of them."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         head = b"POST /append HTTP/1.1\r\nHost: d1\r\nTransfer-Encoding: chunked\r\n\r\n"
         reply = await raw(base, head + b"320\r\n" + b"x" * 0x320 + b"\r\n0\r\n\r\n")
@@ -265,7 +265,7 @@ async def test_a_body_of_unstated_length_is_limited_too() -> None:
 async def test_an_append_is_not_acknowledged_while_the_array_is_silent() -> None:
     """Owner of a VM: acknowledged only after the LUN has it."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         node.san.hold()
         waiting = asyncio.create_task(post(f"{base}/append", b"a"), name="append")
@@ -280,7 +280,7 @@ async def test_an_append_is_not_acknowledged_while_the_array_is_silent() -> None
 async def test_a_vm_whose_disk_was_taken_stops_and_says_what_it_does_not_know() -> None:
     """Owner of a VM: a late write meets RESERVATION CONFLICT; the VM turns off; the client hears 503."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         node.san.take_over("b")
         status, told = await post(f"{base}/append", b"late")
@@ -297,7 +297,7 @@ async def test_a_vm_whose_disk_was_taken_stops_and_says_what_it_does_not_know() 
 async def test_power_off_drops_every_connection_at_once() -> None:
     """Terminate is a pulled plug: no answer, no more port, one report."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         node.san.hold()
         append = raw(base, b"POST /append HTTP/1.1\r\nHost: d1\r\nContent-Length: 1\r\n\r\na")
@@ -317,7 +317,7 @@ async def test_power_off_drops_every_connection_at_once() -> None:
 async def test_a_polite_stop_answers_those_who_wait() -> None:
     """Owner of a VM, planned offline: the guest finishes its writes and its clients hear of it."""
     async with lab(San()) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         node.san.hold()
         waiting = asyncio.create_task(post(f"{base}/append", b"a"), name="append")
@@ -333,7 +333,7 @@ async def test_a_polite_stop_answers_those_who_wait() -> None:
 async def test_an_array_that_never_answers_ends_the_vm_within_its_disk_timeout() -> None:
     """Failure table: VMs stall and retry within the guest timeout, not longer."""
     async with lab(San(), disk_timeout_us=200_000) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
 
         def silent(path: PathName, lun: LunId, command: Command, answer: Callable[[Result], None]) -> None:
@@ -349,12 +349,12 @@ async def test_an_array_that_never_answers_ends_the_vm_within_its_disk_timeout()
 async def test_paths_that_come_and_go_are_followed() -> None:
     """Failure table, path lost: a VM uses whichever path is up, and waits while none is."""
     async with lab(San()) as node:
-        for path in (A, B):
-            node.host.path_changed(path, False)
-        node.host.start("D1", FIRST, LUN, 0)
-        assert node.san.commands == 0
-        node.host.path_changed(B, True)
+        node.host.start("D1", FIRST, LUN, 0, (A,))
+        node.host.path_lost(A)
+        before = node.san.commands
+        node.host.use_path("D1", FIRST, B)
         base = await node.online()
+        assert node.san.commands > before
         assert (await post(f"{base}/append", b"a"))[0] == 200
 
 
@@ -362,10 +362,10 @@ async def test_paths_that_come_and_go_are_followed() -> None:
 async def test_every_start_is_answered_by_exactly_one_stop() -> None:
     """Cores and shells: every question gets exactly one answer, whenever the VM is turned off."""
     async with lab(San(luns=4)) as node:
-        node.host.start("D0", FIRST, LUN, 0)
-        node.host.start("D1", FIRST, LunId(LUN + 1), 60_000_000)
-        node.host.start("D2", FIRST, LunId(99), 0)
-        node.host.start("D3", FIRST, LunId(LUN + 3), 0)
+        node.host.start("D0", FIRST, LUN, 0, (A, B))
+        node.host.start("D1", FIRST, LunId(LUN + 1), 60_000_000, (A, B))
+        node.host.start("D2", FIRST, LunId(99), 0, (A, B))
+        node.host.start("D3", FIRST, LunId(LUN + 3), 0, (A, B))
         node.host.stop("D3", FIRST, polite=True, reason="changed our minds")
         await node.online("D0")
         await node.until(lambda: len(node.stopped) == 2)
@@ -391,8 +391,8 @@ async def test_a_service_that_cannot_listen_is_a_crash_of_the_vm() -> None:
         done.set()
 
     placement = Placement(NodeId(1), "HyperV-1", bind_host="192.0.2.1")
-    host = VmHost(placement, san.submit_of("a"), lambda *_: None, on_stopped, 60_000_000, (A,))
-    host.start("D1", FIRST, LUN, 0)
+    host = VmHost(placement, san.submit_of("a"), lambda *_: None, on_stopped, 60_000_000)
+    host.start("D1", FIRST, LUN, 0, (A, B))
     await asyncio.wait_for(done.wait(), WAIT_S)
     ((cause, reason),) = stopped
     assert cause == "crashed"
@@ -404,7 +404,7 @@ async def test_a_service_that_cannot_listen_is_a_crash_of_the_vm() -> None:
 async def test_a_full_journal_answers_507() -> None:
     """Insufficient storage has a status of its own, so that a client does not retry."""
     async with lab(San(blocks=JOURNAL_LBA + 9)) as node:
-        node.host.start("D1", FIRST, LUN, 0)
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
         base = await node.online()
         statuses = [(await post(f"{base}/append", b"a"))[0] for _ in range(8)]
         assert statuses == [200] * 6 + [507] * 2

@@ -86,8 +86,11 @@ class World:
     def announce(self, group: str, generation: Generation) -> None:
         self.log.append(f"announce {group}")
 
-    def paths(self) -> Mapping[PathName, bool]:
-        return {A: True, PathName("B"): False}
+    def use_path(self, effect: fx.UsePath) -> None:
+        self.log.append(f"use {effect.path}")
+
+    def paths(self) -> Mapping[PathName, int]:
+        return {A: 7, PathName("B"): 0}
 
     def record(self, fact: Fact) -> None:
         self.log.append("record")
@@ -261,7 +264,7 @@ async def test_a_restarted_service_forgets_everything_but_what_was_saved(drive: 
     await asyncio.sleep(0.06)
     assert (reply.ok, reply.code) == (False, "restarted")
     assert driven.world.log == ["end vms", "load"]
-    assert driven.script.seen[2:] == [ev.Started(), ev.PathChanged(A, True)]
+    assert driven.script.seen[2:] == [ev.Started(), ev.PathChanged(A, True, 7)]
 
 
 async def test_a_request_is_answered_by_its_reply_or_by_the_deadline(drive: Drive) -> None:

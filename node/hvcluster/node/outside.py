@@ -111,7 +111,8 @@ class Adapters:
             self._path_changed,
             command_timeout_s=timing.scsi / US_PER_S,
         )
-        self._paths: dict[PathName, bool] = dict.fromkeys(addresses.paths, False)
+        self._logins: dict[PathName, int] = dict.fromkeys(addresses.paths, 0)
+        self._paths: dict[PathName, int] = dict.fromkeys(addresses.paths, 0)  # the login that is up, or 0
         placement = Placement(node, definition.node_name(node), addresses.guest_bind, addresses.advertise)
         self.vms = VmHost(placement, self._submit, self._vm_started, self._vm_stopped, timing.guest_disk)
         self._service: Service | None = None
@@ -168,7 +169,13 @@ class Adapters:
 
     def start_vm(self, effect: fx.StartVm) -> None:
         """Power on."""
-        self.vms.start(effect.group, effect.generation, effect.lun, effect.boot_delay_us, effect.format_blank)
+        paths = tuple(path for path, login in effect.paths if self._paths.get(path) == login)
+        self.vms.start(effect.group, effect.generation, effect.lun, effect.boot_delay_us, paths, effect.format_blank)
+
+    def use_path(self, effect: fx.UsePath) -> None:
+        """A VM may use one more path, if that has not logged in anew since."""
+        if self._paths.get(effect.path) == effect.login:
+            self.vms.use_path(effect.group, effect.generation, effect.path)
 
     def stop_vm(self, effect: fx.StopVm) -> None:
         """Shut down or power off."""
@@ -189,8 +196,8 @@ class Adapters:
         for bus in self.buses:
             bus.announce("vm", group, payload)
 
-    def paths(self) -> Mapping[PathName, bool]:
-        """Which paths are up."""
+    def paths(self) -> Mapping[PathName, int]:
+        """The login of every path that is up, 0 for one that is down."""
         return self._paths
 
     def record(self, fact: Fact) -> None:
@@ -231,9 +238,11 @@ class Adapters:
         self.service.offer(ev.MessageReceived(delivery.sender, delivery.store, delivery.incarnation, delivery.message))
 
     def _path_changed(self, path: PathName, up: bool) -> None:
-        self._paths[path] = up
-        self.service.post(ev.PathChanged(path, up))
-        self.vms.path_changed(path, up)
+        self._logins[path] += up
+        self._paths[path] = self._logins[path] if up else 0
+        self.service.post(ev.PathChanged(path, up, self._paths[path]))
+        if not up:
+            self.vms.path_lost(path)
 
     def _vm_started(self, group: str, generation: Generation, address: str) -> None:
         self.service.post(ev.VmStarted(group, generation))

@@ -82,7 +82,9 @@ class Outside(Protocol):
 
     def announce(self, group: str, generation: Generation) -> None: ...
 
-    def paths(self) -> Mapping[PathName, bool]: ...
+    def use_path(self, effect: fx.UsePath) -> None: ...
+
+    def paths(self) -> Mapping[PathName, int]: ...
 
     def record(self, fact: Fact) -> None: ...
 
@@ -232,6 +234,8 @@ class Service:
                     outside.probe(node, self._probe_answer(life, node))
                 case fx.StartVm():
                     outside.start_vm(effect)
+                case fx.UsePath():
+                    outside.use_path(effect)
                 case fx.StopVm():
                     outside.stop_vm(effect)
                 case fx.Announce(group, generation):
@@ -287,9 +291,9 @@ class Service:
             self._reply(Reply(ticket, False, "restarted", text))
         self._core = self._make(self._keeper.load())
         self._put(ev.Started())
-        for path, up in sorted(self._outside.paths().items()):
-            if up:
-                self._put(ev.PathChanged(path, True))
+        for path, login in sorted(self._outside.paths().items()):
+            if login:
+                self._put(ev.PathChanged(path, True, login))
 
 
 def monotonic_us() -> Instant:

@@ -90,6 +90,7 @@ class Machine:
             ef.Record: self._record,
             ef.StartVm: self._start_vm,
             ef.StopVm: self._stop_vm,
+            ef.UsePath: self._use_path,
             ef.Announce: self._announce,
             ef.ProbePeer: self._probe,
             ef.Reply: self._reply,
@@ -149,7 +150,7 @@ class Machine:
             if link.session is None:
                 self._world.after(1000, link.connect)
             else:
-                self._event(ev.PathChanged(link.path, True))
+                self._event(ev.PathChanged(link.path, True, link.session))
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -335,9 +336,10 @@ class Machine:
     # storage
 
     def path_changed(self, path: PathName, up: bool) -> None:
-        self.deliver(ev.PathChanged(path, up))
-        for sim in tuple(self.guests.values()):
-            sim.deliver(ev.PathChanged(path, up))
+        self.deliver(ev.PathChanged(path, up, self.links[path].session or 0))
+        if not up:
+            for sim in tuple(self.guests.values()):
+                sim.deliver(ev.PathChanged(path, False))
 
     def scsi_answered(self, life: int, owner: SimGuest | None, token: int, result: Result) -> None:
         if life != self.life or not self.alive:
@@ -352,7 +354,7 @@ class Machine:
 
     def _start_vm(self, effect: ef.StartVm) -> None:
         self._world.judge.vm_started(self, effect)
-        paths = tuple(path for path, link in self.links.items() if link.session is not None)
+        paths = tuple(path for path, login in effect.paths if self.links[path].session == login)
         guest = Guest(
             effect.group, effect.lun, effect.generation, self.node, effect.boot_delay_us, self.timing.guest_disk, paths,
             effect.format_blank,
@@ -360,6 +362,11 @@ class Machine:
         assert effect.group not in self.guests, "an older VM of the group still runs here"
         sim = self.guests[effect.group] = SimGuest(self._world, self, effect.group, effect.generation, guest)
         sim.handle(gio.Boot())
+
+    def _use_path(self, effect: ef.UsePath) -> None:
+        sim = self.guests.get(effect.group)
+        if sim is not None and sim.generation == effect.generation and self.links[effect.path].session == effect.login:
+            sim.deliver(ev.PathChanged(effect.path, True))
 
     def _stop_vm(self, effect: ef.StopVm) -> None:
         sim = self.guests.get(effect.group)

@@ -34,8 +34,11 @@ class DiskOutcome(Enum):
 
 def bring_online(
     out: Outbox, paths: Paths, initiator: str, group: str, lun: LunId, key: ReservationKey
-) -> Steps[DiskOutcome]:
-    """Register, look, take the reservation, remove older keys, verify. ONLINE only if the array said so."""
+) -> Steps[tuple[DiskOutcome, tuple[PathName, ...]]]:
+    """Register, look, take the reservation, remove older keys, verify. ONLINE only if the array said so.
+
+    Returns with it the paths on which that was verified.
+    """
     mine = key.encode()
     registered: tuple[PathName, ...] = ()
     what: Seen | None = None
@@ -43,7 +46,7 @@ def bring_online(
         if not registered:
             registered, what = yield from register(paths, lun, mine)
             if not registered:
-                return DiskOutcome.NO_PATH
+                return DiskOutcome.NO_PATH, ()
         if what is None:
             what = yield from look(_these(registered), lun)
         if what is None or mine not in what.keys:
@@ -54,18 +57,37 @@ def bring_online(
         if refusal is not None:
             if what.holder != mine:  # a holder that unregisters releases the LUN, and anybody may write
                 yield from unregister(_these(registered), lun)
-            return refusal
+            return refusal, ()
         if (yield from _take(out, registered[0], group, lun, mine, what)):
             status = yield from full_status(registered[0], lun)
             if status is not None and _alone(status, initiator, registered, mine):
                 reason = "only this node is registered, and it holds the reservation"
                 out.fact(FactKind.DISK_ONLINE, reason, group=group, lun=lun, generation=key.generation)
-                return DiskOutcome.ONLINE
+                return DiskOutcome.ONLINE, registered
             if status is not None and _stray_path(status, initiator, registered, mine):
                 yield from preempt(registered[0], lun, mine, mine)  # drops our key from paths that no longer answer
                 registered = ()
         what = None
-    return DiskOutcome.CONTENDED
+    return DiskOutcome.CONTENDED, ()
+
+
+def join_path(path: PathName, lun: LunId, key: ReservationKey) -> Steps[bool]:
+    """Register on one more path while the disk is ours; True when the VM may use it.
+
+    A command that was stuck on a path may register us there long after a newer owner has looked. So a VM never uses a
+    path on which nobody has looked after the registration.
+    """
+    mine = key.encode()
+    for _ in range(ROUNDS):
+        what = yield from look(_these((path,)), lun)
+        if what is not None and (what.holder != mine or _refusal(what, key) is not None):
+            return False
+        if what is not None:
+            registered, after = yield from register(_these((path,)), lun, mine)
+            if registered and after is not None and after.holder == mine and mine in after.keys:
+                return _refusal(after, key) is None
+        yield Wait(PAUSE_US)
+    return False
 
 
 def _these(paths: tuple[PathName, ...]) -> Paths:

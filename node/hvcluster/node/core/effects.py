@@ -83,7 +83,8 @@ class ProbePeer:
 class StartVm:
     """Boot the VM of a group from the VHD on its LUN. Answered by VmStarted or VmStopped.
 
-    `format_blank`: the group has never been online, so a blank LUN is a new one and gets its VHD now.
+    `format_blank`: the group has never been online, so a blank LUN is a new one and gets its VHD now. `paths`: those it
+    may use, each with the login under which its key was found there; one that has logged in since is not to be used.
     """
 
     group: str
@@ -91,6 +92,17 @@ class StartVm:
     lun: LunId
     boot_delay_us: int
     format_blank: bool
+    paths: tuple[tuple[PathName, int], ...] = ()
+
+
+@value
+class UsePath:
+    """Let a VM use a path that came up after its disk: its key is there and nobody newer, as of that login."""
+
+    group: str
+    generation: Generation
+    path: PathName
+    login: int
 
 
 @value
@@ -150,6 +162,7 @@ Effect: TypeAlias = (
     | ProbePeer
     | StartVm
     | StopVm
+    | UsePath
     | Announce
     | Record
     | Reply

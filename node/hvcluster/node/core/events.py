@@ -55,10 +55,11 @@ class ScsiAnswered:
 
 @value
 class PathChanged:
-    """A path to the array logged in (up) or was lost (down). Paths start down."""
+    """A path to the array logged in (up) or was lost (down). Paths start down. `login` counts the logins of a path."""
 
     path: PathName
     up: bool
+    login: int = 0
 
 
 @value

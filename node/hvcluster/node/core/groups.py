@@ -21,12 +21,13 @@ from hvcluster.model.vocabulary import (
     Incarnation,
     Instant,
     NodeId,
+    PathName,
     ReservationKey,
 )
 
 from .database import Database, Group
-from .disk import DiskOutcome, bring_online
-from .effects import Announce, StartVm, StopVm
+from .disk import DiskOutcome, bring_online, join_path
+from .effects import Announce, StartVm, StopVm, UsePath
 from .messages import GroupReport
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
@@ -49,7 +50,18 @@ class Phase(Enum):
 class Run:
     """One generation of one group on this node."""
 
-    __slots__ = ("boot_delay_us", "format_blank", "generation", "group", "key", "lun", "phase", "planned", "since")
+    __slots__ = (
+        "boot_delay_us",
+        "format_blank",
+        "generation",
+        "group",
+        "key",
+        "lun",
+        "paths",
+        "phase",
+        "planned",
+        "since",
+    )
 
     def __init__(self, group: Group, me: NodeId, boot_delay_us: int) -> None:
         self.group = group.name
@@ -60,7 +72,13 @@ class Run:
         self.format_blank = not group.served
         self.phase = Phase.WAITING
         self.since = Instant(0)  # when its disk or its VM was last asked to come online
+        self.paths: set[PathName] = set()  # on which its VM may write
         self.planned = False  # it ends because a move or an operator wants it offline
+
+
+def _joining(run: Run, path: PathName) -> str:
+    """The name of the procedure that brings a path to a run's disk."""
+    return f"join:{run.group}:{path}"
 
 
 class Groups:
@@ -70,6 +88,7 @@ class Groups:
         "_database",
         "_incarnation",
         "_initiator",
+        "_logins",
         "_me",
         "_out",
         "_paths",
@@ -106,6 +125,7 @@ class Groups:
         self._timing = timing
         self._time_scale = time_scale
         self._starts = starts
+        self._logins: dict[PathName, int] = {}
         self._out = out
         self.runs: dict[str, Run] = {}
         self.reports: dict[str, GroupReport] = {}
@@ -160,7 +180,7 @@ class Groups:
         reason = f"the database says node {self._me}, generation {run.generation}"
         self._out.fact(FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation)
         steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
-        self._procedures.start(now, f"disk:{run.group}", steps, lambda at, outcome: self._disk_done(at, run, outcome))
+        self._procedures.start(now, f"disk:{run.group}", steps, partial(self._disk_done, run))
 
     def retry(self, now: Instant) -> None:
         """Start what waits, as far as it may."""
@@ -168,7 +188,32 @@ class Groups:
             if run.phase is Phase.WAITING:
                 self._begin(now, run)
 
-    def _disk_done(self, now: Instant, run: Run, outcome: DiskOutcome) -> None:
+    def path_up(self, now: Instant, path: PathName, login: int) -> None:
+        """A path logged in: VMs may use it once their key is found there."""
+        self._logins[path] = login
+        self.retry(now)
+        for run in tuple(self.runs.values()):
+            if run.phase in (Phase.BOOTING, Phase.RUNNING):
+                self._join(now, run, path)
+
+    def path_down(self, path: PathName) -> None:
+        """A path is lost; what was found on it says nothing of its next login."""
+        for run in self.runs.values():
+            run.paths.discard(path)
+            self._procedures.cancel(_joining(run, path))
+
+    def _join(self, now: Instant, run: Run, path: PathName) -> None:
+        name = _joining(run, path)
+        if path not in run.paths and not self._procedures.active(name):
+            self._procedures.start(now, name, join_path(path, run.lun, run.key), partial(self._joined, run, path))
+
+    def _joined(self, run: Run, path: PathName, _: Instant, usable: bool) -> None:
+        if usable and self.runs.get(run.group) is run and run.phase in (Phase.BOOTING, Phase.RUNNING):
+            run.paths.add(path)
+            self._out.add(UsePath(run.group, run.generation, path, self._logins.get(path, 0)))
+
+    def _disk_done(self, run: Run, now: Instant, ended: tuple[DiskOutcome, tuple[PathName, ...]]) -> None:
+        outcome, verified = ended
         about: dict[str, Value] = {"group": run.group, "lun": run.lun, "generation": run.generation}
         match outcome:
             case DiskOutcome.ONLINE:
@@ -176,7 +221,11 @@ class Groups:
                 run.since = now
                 reason = "its disk is reserved for this node alone"
                 self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
-                self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us, run.format_blank))
+                run.paths = set(verified) & set(self._paths())
+                paths = tuple((path, self._logins.get(path, 0)) for path in sorted(run.paths))
+                self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us, run.format_blank, paths))
+                for path in self._paths():
+                    self._join(now, run, path)
             case DiskOutcome.NO_PATH:
                 run.phase = Phase.WAITING
                 self._out.timer(RETRY_TIMER, now + self._timing.delay)
@@ -237,6 +286,8 @@ class Groups:
         match run.phase:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
+                for path in self._logins:
+                    self._procedures.cancel(_joining(run, path))
                 self._out.add(StopVm(run.group, run.generation, polite, reason))
             case Phase.STOPPING:
                 if not polite:

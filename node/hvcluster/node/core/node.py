@@ -193,7 +193,9 @@ class NodeCore(Parts):
                 group
             ) in self.definition.groups:  # takes the unit attention of the new login out of a later takeover's way
                 self.procedures.submit(event.path, group.lun, TestUnitReady())
-            self.groups.retry(now)
+            self.groups.path_up(now, event.path, event.login)
+        else:
+            self.groups.path_down(event.path)
 
     def _will(self, now: Instant, event: ev.WillHeard) -> None:
         self.beats.will_heard(event.node, event.incarnation)

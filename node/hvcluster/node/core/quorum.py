@@ -114,9 +114,14 @@ class Quorum:
         """When evidence runs out if nothing more is heard."""
         evidence = self._leader_evidence() if self._state.leads else self._evidence
         due = evidence + self._timing.detection + self._timing.regroup + GRACE_DELAYS * self._timing.delay
-        if self.witness is not None and self.witness.arbitrating:
+        if self.witness is not None and (self.witness.arbitrating or self._won_the_witness):
             due += self._timing.challenge + ARBITRATION_SLACK_DELAYS * self._timing.delay
         return Instant(due)
+
+    @property
+    def _won_the_witness(self) -> bool:
+        """The witness is ours, and the election that it was won for is still to come."""
+        return self.witness is not None and self.witness.hold is Hold.HELD and not self._state.leads
 
     def lost(self, now: Instant) -> bool:
         """Look at the evidence; True at the moment when held quorum has run out."""

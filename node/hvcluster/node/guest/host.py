@@ -83,15 +83,12 @@ class VmHost:
         on_started: OnStarted,
         on_stopped: OnStopped,
         disk_timeout_us: int,
-        paths: tuple[PathName, ...] = (),
     ) -> None:
-        """`paths` are those up now; `path_changed` tells the rest."""
         self._placement = placement
         self._submit = submit
         self._on_started = on_started
         self._on_stopped = on_stopped
         self._disk_timeout_us = disk_timeout_us
-        self._paths = set(paths)
         self._machines: dict[tuple[str, Generation], _Machine] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,9 +98,10 @@ class VmHost:
         generation: Generation,
         lun: LunId,
         boot_delay_us: int,
+        paths: tuple[PathName, ...],
         format_blank: bool | None = None,
     ) -> None:
-        """Power a VM on. `format_blank` as in Guest. The same group and generation must not have run here before."""
+        """Power a VM on. `paths` and `format_blank` as in Guest. The same group and generation must not have run here before."""
         key = (group, generation)
         assert key not in self._machines, f"{group} of generation {generation} runs already"
         if len(self._machines) >= MAX_VMS:
@@ -116,7 +114,7 @@ class VmHost:
             self._placement.node,
             boot_delay_us,
             self._disk_timeout_us,
-            tuple(sorted(self._paths)),
+            paths,
             format_blank,
         )
         machine = _Machine(self, group, guest, self._placement)
@@ -134,16 +132,18 @@ class VmHost:
         for key in sorted(self._machines):
             self.stop(*key, polite=False, reason=reason)
 
-    def path_changed(self, path: PathName, up: bool) -> None:
-        """A path to the array logged in or was lost."""
-        if up:
-            self._paths.add(path)
-        else:
-            self._paths.discard(path)
+    def use_path(self, group: str, generation: Generation, path: PathName) -> None:
+        """A VM may use one more path."""
+        machine = self._machines.get((group, generation))
+        if machine is not None:
+            machine.feed(PathChanged(path, True))
+
+    def path_lost(self, path: PathName) -> None:
+        """A path to the array was lost, for every VM."""
         for key in sorted(self._machines):
             machine = self._machines.get(key)
             if machine is not None:
-                machine.feed(PathChanged(path, up))
+                machine.feed(PathChanged(path, False))
 
     def address(self, group: str, generation: Generation) -> str | None:
         """Where a VM serves (host:port), or None while it does not."""
