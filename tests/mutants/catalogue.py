@@ -5,10 +5,10 @@ Law: a list; the mutants themselves stand in `in_raft`, `in_witness` and `in_dis
 
 from __future__ import annotations
 
-from .in_disks import DISKS
-from .in_raft import RAFT
-from .in_witness import WITNESS
-from .patching import Mutant
+from tests.mutants.in_disks import DISKS
+from tests.mutants.in_raft import RAFT
+from tests.mutants.in_witness import WITNESS
+from tests.mutants.patching import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS)
 

@@ -14,9 +14,8 @@ from types import FrameType
 from typing import Final
 
 from hvcluster.sim.campaign import Plan, run_seed
-
-from .catalogue import named
-from .patching import Mutant, put_on
+from tests.mutants.catalogue import named
+from tests.mutants.patching import Mutant, put_on
 
 _SHORT_LOG = (("snapshot_entries", 10),)
 

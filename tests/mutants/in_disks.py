@@ -30,8 +30,7 @@ from hvcluster.san.core.array import Array
 from hvcluster.san.core.conflicts import Access
 from hvcluster.san.core.events import Login, Logout
 from hvcluster.san.core.reservations import Outcome, Reservations
-
-from .patching import Patch, breaks
+from tests.mutants.patching import Patch, breaks
 
 # the reservation procedure
 

@@ -23,8 +23,7 @@ from hvcluster.node.core.raft.election import Election
 from hvcluster.node.core.raft.log import Log
 from hvcluster.node.core.raft.replication import Replication
 from hvcluster.node.core.raft.state import RaftState, Role
-
-from .patching import Patch, breaks
+from tests.mutants.patching import Patch, breaks
 
 # votes
 

@@ -19,8 +19,7 @@ from hvcluster.node.core.raft.state import Role
 from hvcluster.node.core.reservation import look
 from hvcluster.node.core.witness import Hold, Witness
 from hvcluster.node.core.witness_image import blocks_of, new_image
-
-from .patching import Patch, breaks
+from tests.mutants.patching import Patch, breaks
 
 
 @breaks("one challenger on a side: who challenges has the pre-vote of every voter it can reach")

@@ -101,7 +101,10 @@ class VmHost:
         paths: tuple[PathName, ...],
         format_blank: bool | None = None,
     ) -> None:
-        """Power a VM on. `paths` and `format_blank` as in Guest. The same group and generation must not have run here before."""
+        """Power a VM on. `paths` and `format_blank` as in Guest.
+
+        The same group and generation must not have run here before.
+        """
         key = (group, generation)
         assert key not in self._machines, f"{group} of generation {generation} runs already"
         if len(self._machines) >= MAX_VMS:
