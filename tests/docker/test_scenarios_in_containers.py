@@ -73,6 +73,19 @@ def test_nothing_is_left_of_them(verdicts: Mapping[str, str]) -> None:
         assert [name for name in done.stdout.split() if name.startswith(compose_project.PREFIX)] == []
 
 
+async def test_an_interrupted_story_leaves_nothing(verdicts: Mapping[str, str], tmp_path: Path) -> None:
+    """Nothing is left behind: not of a project either that was interrupted while the engine was starting it."""
+    starting = asyncio.Event()
+    story = parse("interrupted", 'why = "a test"\n[[step]]\nwait_s = 600\n')
+    telling = asyncio.create_task(run(story, tmp_path, lambda _: starting.set(), image=engine.IMAGE))
+    await starting.wait()
+    await asyncio.sleep(0.5)  # somewhere in the middle of `docker compose up`
+    telling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await telling
+    test_nothing_is_left_of_them(verdicts)
+
+
 def test_a_made_project_has_the_services_of_compose_yaml() -> None:
     """compose_project: for the lab of compose.yaml it writes what stands there, down to every argument and network."""
     if reason := engine.missing():

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from hvcluster.model import codec
 from hvcluster.model.vocabulary import NodeId
-from hvcluster.orchestrator import kept, lab_file
+from hvcluster.orchestrator import demo, kept, lab_file, plan
 from hvcluster.orchestrator.cli import faults, setup
 from hvcluster.orchestrator.cli.options import Choice, lab_options
 from hvcluster.orchestrator.driver import Member
@@ -70,6 +70,28 @@ def test_a_record_of_another_version_is_no_reason_to_fail(hvc: Hvc) -> None:
     assert "OLD" in hvc("labs").stdout
     assert hvc("down", "--purge").returncode == Exit.OK
     assert not directory.path.exists()
+
+
+def test_a_port_belongs_to_its_lab_also_while_its_process_is_dead(tmp_path: Path) -> None:
+    """Labs side by side: a killed node's port is free, and another lab that took it would keep the node from coming
+    back. A stopped lab, one of another version, and a lab's own record keep nothing.
+    """
+    directories = [LabDir(tmp_path / name) for name in ("ONE", "TWO")]
+    for directory in directories:
+        directory.make()
+        runtime = plan.runtime_of(demo.lab(connection_loss=False), directory, False, 0, 0, "")
+        directory.save(runtime)
+    (LabDir(tmp_path / "OLD").path).mkdir()
+    (tmp_path / "OLD" / RECORD).write_text('{"version": 99}')
+    one, two = (directory.load() for directory in directories)
+    assert one is not None
+    assert two is not None
+    ports = {record.spec.port for record in one.processes}
+    assert len(ports) == len(one.processes)
+    assert plan.ports_of_other_labs(directories[1]) == ports
+    assert ports.isdisjoint(record.spec.port for record in two.processes)
+    directories[0].forget()
+    assert plan.ports_of_other_labs(directories[1]) == set()
 
 
 def test_the_size_of_a_lun_stays(tmp_path: Path) -> None:

@@ -270,9 +270,7 @@ class TestFaults:
             assert loop.time() - began >= 0.09
             assert order == sorted(order)
 
-    async def test_commands_that_leave_late_keep_their_order_or_are_unknown(
-        self, san: SanProcess
-    ) -> None:
+    async def test_commands_that_leave_late_keep_their_order_or_are_unknown(self, san: SanProcess) -> None:
         """chaos.proto, Quality: a node may be slow as well; its own timeout counts from the command, not the wire."""
         async with host("a", san, command_timeout_s=0.3) as a, host("b", san) as b:
             a.initiator.slow(0.02)

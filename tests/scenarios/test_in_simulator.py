@@ -1,7 +1,8 @@
-"""Every row of the failure table, as a scenario file, in the simulator."""
+"""Every story in `scenarios/`, the failure table among them, in the simulator."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,20 @@ def read(path: Path) -> Scenario:
     return parse(path.stem, path.read_text(encoding="utf-8"))
 
 
+def test_every_story_is_listed_and_says_why() -> None:
+    """docs/scenarios.md lists every file once; each has a `why` that a person learns from, not a label."""
+    document = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z-]+)` \|", document.partition("## The stories")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in SCENARIOS)
+    assert len(SCENARIOS) >= 25
+    short = [path.stem for path in SCENARIOS if len(re.findall(r"[.:;](?: |$)", read(path).why)) < 2]
+    assert short == []
+
+
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_a_scenario_ends_as_it_says(path: Path, seed: int) -> None:
-    """Failure table: each fault has the result its scenario expects, whatever the seed of the wires."""
+    """Failure table and oracle: each fault has the result its story expects, whatever the seed of the wires."""
     outcome = run(read(path), seed)
     assert outcome.problem == ""
 

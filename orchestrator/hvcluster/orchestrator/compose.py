@@ -243,9 +243,11 @@ async def docker(*arguments: str, limit_s: float = COMMAND_S) -> str:
         async with asyncio.timeout(limit_s):
             out, err = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         raise Failure(Exit.TIMEOUT, f"docker {arguments[0]} did not end within {limit_s:g} s") from None
+    finally:
+        if process.returncode is None:  # what is given up must not go on beside what follows
+            process.kill()
+            await process.wait()
     if process.returncode:
         raise Failure(Exit.REFUSED, f"docker {arguments[0]}: {err.decode(errors='replace').strip()}")
     return out.decode(errors="replace")

@@ -5,6 +5,7 @@ Law: chooses ports and writes command lines; starts nothing. Ports a lab file na
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from hvcluster.runtime import brokers, ports
 from . import kept
 from .lab import BUS_NAMES, Lab
 from .processes import python
-from .state import LabDir, ProcessRecord, ProcessSpec, Role, Runtime, VmPort, boot_id
+from .state import LabDir, ProcessRecord, ProcessSpec, Role, Runtime, VmPort, boot_id, labs
 
 CLUSTER_ID_BYTES: Final = 6
 """Tells clusters on shared wires apart; shown in topics, so it is short."""
@@ -49,7 +50,7 @@ def runtime_of(lab: Lab, directory: LabDir, chaos: bool, tied_to: int, tied_star
     A lab that ran before keeps its cluster id: its nodes' saved state and its LUNs belong to that cluster. Raises
     PortsBusy, brokers.NoMosquitto.
     """
-    where = _choose_ports(lab)
+    where = _choose_ports(lab, ports_of_other_labs(directory))
     definition = lab.definition(_cluster_id(directory, lab.name))
     directory.definition.write_bytes(codec.dump(definition))
     specs = [
@@ -74,7 +75,18 @@ def _cluster_id(directory: LabDir, name: str) -> str:
     return known.id if known is not None and known.name == name else secrets.token_hex(CLUSTER_ID_BYTES)
 
 
-def _choose_ports(lab: Lab) -> Where:
+def ports_of_other_labs(directory: LabDir) -> set[int]:
+    """Ports of the labs beside this one: one whose process is dead is free, and its process will want it again."""
+    taken: set[int] = set()
+    for other in labs(directory.path.parent):
+        with contextlib.suppress(codec.Malformed):  # another version wrote it
+            runtime = other.load() if other.path != directory.path else None
+            if runtime is not None:
+                taken |= {record.spec.port for record in runtime.processes} | {vm.port for vm in runtime.ports}
+    return taken
+
+
+def _choose_ports(lab: Lab, avoid: set[int]) -> Where:
     wanted = [
         *((f"bus {BUS_NAMES[at]}", port) for at, port in enumerate(lab.bus_ports)),
         *((f"array port {at}", port) for at, port in enumerate(lab.san_ports)),
@@ -85,7 +97,8 @@ def _choose_ports(lab: Lab) -> Where:
     if busy:
         raise PortsBusy(busy)
     fixed = {port for _, port in wanted if port}
-    spare = [p for p in ports.free(len(wanted) + len(fixed), lab.bind) if p not in fixed]
+    avoid = avoid | fixed
+    spare = [p for p in ports.free(len(wanted) + len(avoid), lab.bind) if p not in avoid]
     free = iter(spare)
     real = [port or next(free) for _, port in wanted]
     at = iter(real)

@@ -26,7 +26,7 @@ from .errors import Failure
 from .launcher import Wish
 from .observer import Observer
 from .picture import Picture
-from .probe import Probe
+from .probe import INTERVAL_S, Probe
 from .scenario_hand import Hand, Orchestrator, look
 from .scenario_lab import cuts_power, lab_of, require_real, words
 from .state import LabDir
@@ -87,7 +87,8 @@ async def _play(scenario: Scenario, stage: Stage, observer: Observer, teller: Te
     switched_on = asyncio.get_running_loop().time()
     if not scenario.timed:
         await observer.until_healthy(HEALTHY_S)
-    async with Probe((await stage.driver.addresses()).vms) as probe:
+    every_s = max(INTERVAL_S, scenario.requests_every_s * stage.driver.definition.properties.time_scale)
+    async with Probe((await stage.driver.addresses()).vms, every_s) as probe:
         broken = await teller.tell(scenario, switched_on)
         await probe.pause()
         broken = broken or await teller.lights_on() or await _verify(probe, stage.driver) or await _judge(observer)

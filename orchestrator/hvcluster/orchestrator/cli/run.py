@@ -75,7 +75,7 @@ def run(
     async def work() -> bool:
         good = True
         for number, one in enumerate(scenarios, 1):
-            if verbose or len(scenarios) > 1:
+            if len(scenarios) > 1:
                 click.echo(f"{number} of {len(scenarios)}: {one.name}", err=True)
             outcome = await play(one, state or state_home(), tell, (image or IMAGE) if compose else None)
             good = good and not outcome.broken
