@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -156,3 +159,29 @@ def test_coverage_adds_up_in_any_order_and_names_what_was_never_seen() -> None:
     lines = list(table(coverage_of((), ())))
     assert any(line.startswith("faults") and "KILL" in line for line in lines)
     assert asdict(done[0]) == asdict(replace(run_one(WISH, 1), cpu_s=done[0].cpu_s))
+
+
+def test_workers_end_with_the_campaign_that_was_killed(tmp_path: Path) -> None:
+    """Clean-up: nothing is left behind, not even after SIGKILL."""
+    journal = tmp_path / "campaign.jsonl"
+    command = "from hvcluster.sim.cli import main; main(['explore', '--seeds', '500', '--workers', '2', '--journal', "
+    killed = subprocess.Popen([sys.executable, "-c", f"{command}{str(journal)!r}])"], stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not (journal.exists() and len(journal.read_text().splitlines()) > 1):
+            time.sleep(0.1)
+        workers = children(killed.pid)
+        assert len(workers) >= 2
+    finally:
+        killed.kill()
+        killed.wait()
+    until = time.monotonic() + 60
+    while time.monotonic() < until and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.1)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started."""
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in found]

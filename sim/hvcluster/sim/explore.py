@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -128,7 +130,8 @@ class Pool:
         waiting = list(reversed(seeds))
         running: dict[Future[Done], int] = {}
         context = get_context("spawn")
-        with ProcessPoolExecutor(min(self._workers, len(seeds)), mp_context=context) as pool:
+        count = min(self._workers, len(seeds))
+        with ProcessPoolExecutor(count, mp_context=context, initializer=_tied, initargs=(os.getpid(),)) as pool:
             try:
                 while waiting or running:
                     while waiting and len(running) < self._workers * AHEAD:
@@ -146,6 +149,17 @@ class Pool:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return [], []
+
+
+def _tied(parent: int) -> None:
+    """A worker whose campaign was killed ends as well, and soon."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Journal:
