@@ -10,8 +10,10 @@ from __future__ import annotations
 from mmap import mmap
 from typing import TYPE_CHECKING
 
+from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact, FactKind
-from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId
+from hvcluster.model.scsi import Nexus, Status
+from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId, PathName
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core.effects import Save, Send, StartVm
 from hvcluster.node.core.node import NodeCore
@@ -24,6 +26,9 @@ from .judge_witness import WitnessMedium
 if TYPE_CHECKING:
     from .machines import Machine
     from .world import World
+
+
+_OF_PATHS = (FactKind.PATH_UP, FactKind.PATH_DOWN, FactKind.SERVICE_STARTED)
 
 
 class Broken(AssertionError):
@@ -49,7 +54,18 @@ class Judge:
 
     def journal(self, entry: JournalEntry) -> None:
         """The array executed or refused a command."""
-        self._disks.journal(entry)
+        if entry.status is Status.GOOD:
+            self._one_session(entry.nexus)
+        if entry.lun != self._world.definition.witness_lun:
+            self._disks.journal(entry)
+        elif entry.status is Status.GOOD and entry.command == "WRITE":
+            self._witness.executed(self._world.now, entry.nexus)
+
+    def _one_session(self, nexus: Nexus) -> None:
+        """A new login of a nexus ends its older session: whatever is still under way there is never executed."""
+        sessions = sum(1 for link in self._world.array.links.values() if link.nexus == nexus)
+        if sessions > 1:
+            raise self.broken(f"a command of {nexus} was executed while {sessions} sessions of it are in force")
 
     def written(self, lun: LunId, lba: int, data: bytes, medium: mmap) -> None:
         """Blocks are about to be written."""
@@ -87,13 +103,25 @@ class Judge:
         kind = fact.kind
         if kind is FactKind.ROUTE_UP:
             self._consensus.route_up(fact)
+        elif kind is FactKind.DISK_ARBITRATING:
+            self._disks.begun(fact)
         elif kind is FactKind.DISK_ONLINE:
             self._disks.online(fact)
+        elif kind in _OF_PATHS:
+            self._paths(fact)
         elif kind is FactKind.LEADER_ELECTED:
             self._consensus.elected(fact)
         elif kind is FactKind.WITNESS_CHALLENGED:
             self._consensus.challenged(fact)
         self.counts[kind.name] = self.counts.get(kind.name, 0) + 1
+
+    def _paths(self, fact: Fact) -> None:
+        """A path is up or down; a new life of the service has given up whatever the last one had under way."""
+        definition = self._world.definition
+        initiator = initiator_name(definition.node_name(fact.node))
+        which = fact.get("path")
+        for path in definition.paths if which is None else (PathName(str(which)),):
+            self._witness.path(self._world.now, Nexus(initiator, path), fact.kind is FactKind.PATH_UP)
 
     # no quorum, no VMs
 

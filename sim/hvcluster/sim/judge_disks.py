@@ -31,7 +31,18 @@ _TAKES = frozenset((_OUT + "RESERVE", _OUT + "PREEMPT", _OUT + "PREEMPT AND ABOR
 class _Disk:
     """What the judge knows of one group's LUN."""
 
-    __slots__ = ("acknowledged", "fence", "group", "payloads", "registered", "reserved", "tails", "taken", "wrote")
+    __slots__ = (
+        "acknowledged",
+        "fence",
+        "generations",
+        "group",
+        "payloads",
+        "registered",
+        "reserved",
+        "tails",
+        "taken",
+        "wrote",
+    )
 
     def __init__(self, group: str) -> None:
         self.group = group
@@ -39,6 +50,7 @@ class _Disk:
         self.tails: list[Tail] = [genesis(group)]
         self.payloads: list[bytes] = [b""]
         self.acknowledged = 0
+        self.generations: set[Generation] = set()  # that wrote
         self.wrote: Generation | None = None  # of the records that are being written
         self.reserved = False
         self.registered: dict[Nexus, int] = {}  # when, counted in commands of all LUNs
@@ -58,6 +70,7 @@ class Disks:
         self._disks = {group.lun: _Disk(group.name) for group in world.definition.groups}
         self._by_group = {disk.group: disk for disk in self._disks.values()}
         self._lives: dict[tuple[str, int], NodeId] = {}
+        self._ended: set[tuple[str, int]] = set()
         self._commands = 0
 
     # one writer
@@ -172,6 +185,7 @@ class Disks:
         if record is None:
             raise self._broken(f"what was written to {disk.group} as record {sequence} is not a record")
         disk.wrote = record.generation
+        disk.generations.add(record.generation)
         if sequence < len(disk.tails):
             if disk.tails[sequence] == tail_after(record):
                 return
@@ -203,6 +217,16 @@ class Disks:
             raise self._broken(f"generation {start.generation} of {start.group} boots on node {machine.node} again")
         self._lives[life] = machine.node
 
+    def ended(self, group: str, generation: Generation) -> None:
+        """An owner reports that a generation is over."""
+        self._ended.add((group, generation))
+
+    def begun(self, fact: Fact) -> None:
+        """A node begins to bring a disk online: not for a generation that it has reported as over."""
+        life = (str(fact.get("group")), int(fact.get("generation") or 0))
+        if life in self._ended:
+            raise self._broken(f"node {fact.node} begins generation {life[1]} of {life[0]} again, which is over")
+
     def has_booted(self, group: str, generation: Generation) -> bool:
-        """Whether a generation was ever powered on."""
-        return (group, generation) in self._lives
+        """Whether a generation has left a record on its disk: the first one is that of its boot."""
+        return generation in self._by_group[group].generations

@@ -14,10 +14,21 @@ from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import AssignGroup, Configure, NodeUp, ReportGroup
 from hvcluster.node.core.database import Database
 from hvcluster.node.core.effects import Save, Send
-from hvcluster.node.core.messages import AppendReply, Entry, PreVote, PreVoteReply, RequestVote, TimeoutNow, VoteReply
+from hvcluster.node.core.messages import (
+    AppendReply,
+    Entry,
+    GroupReport,
+    Heartbeat,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    TimeoutNow,
+    VoteReply,
+)
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.raft.log import Log
 from hvcluster.node.core.saved import SavedState, Snapshot
+from hvcluster.node.core.witness import Hold
 
 from .judge_witness import WitnessMedium
 
@@ -135,11 +146,26 @@ class Consensus:
         elif isinstance(message, RequestVote):
             if message.transfer and (machine.node, message.term) not in self._handed_over:
                 raise self._broken(f"node {machine.node} says that the leader asked it to stand in term {message.term}")
+        elif isinstance(message, GroupReport):
+            if message.outcome in ("FAILED", "OFFLINE"):
+                self._disks.ended(message.group, message.generation)
+        elif isinstance(message, Heartbeat):
+            if message.quorum and message.leader == machine.node:
+                self._vouched(machine, message)
         elif isinstance(message, PreVote):
             self._asked[machine.node] = (message.term, self._world.now)
         elif isinstance(message, PreVoteReply) and message.granted:
             self._granted[send.to, machine.node] = message.term
             self._promised(machine, send.to)
+
+    def _vouched(self, machine: Machine, beat: Heartbeat) -> None:
+        """A leader says that quorum stands: enough voters have followed it within the time that a voter waits."""
+        core = machine.core
+        if core.state.log.configuration.witness and (core.witness is None or core.witness.hold is not Hold.HELD):
+            return  # it may have lost the witness in this very event
+        made = core.beats.sent_at(beat.sequence)
+        if made is not None and made - core.quorum._leader_evidence() >= machine.timing.sticky:
+            raise self._broken(f"node {machine.node} says that quorum stands, and has heard too few voters")
 
     def _promised(self, machine: Machine, asker: NodeId) -> None:
         """Somebody says that it would vote for another: not while it may have promised a leader to wait."""
@@ -234,7 +260,7 @@ class Consensus:
             case NodeUp() as command:
                 self._joined(command)
             case ReportGroup(group, seen, GroupState.ONLINE) if not self._disks.has_booted(group, seen):
-                raise self._broken(f"generation {seen} of {group} is reported online and was never started")
+                raise self._broken(f"generation {seen} of {group} is reported online and has never booted")
             case _:
                 pass
 

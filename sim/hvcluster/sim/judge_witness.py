@@ -10,6 +10,7 @@ import zlib
 from mmap import mmap
 from typing import TYPE_CHECKING
 
+from hvcluster.model.scsi import Nexus
 from hvcluster.model.vocabulary import BLOCK_BYTES, NOBODY, NodeId
 from hvcluster.node.core.witness_image import RECORD_MAGIC, Header, decode_snapshot, record_bytes
 
@@ -30,6 +31,8 @@ class WitnessMedium:
         self._last = (0, 0)  # term and index of its newest entry
         self._entries: dict[int, int] = {}  # index -> term, of everything that ever stood there
         self._snapshot_index = 0
+        self._given_up: dict[Nexus, int] = {}  # paths that are down, and since when
+        self._newest: tuple[int, Nexus | None] = (0, None)  # when the last write was carried out, and from where
         self.votes: dict[int, NodeId] = {}
         """By term: whom it voted for."""
 
@@ -44,8 +47,26 @@ class WitnessMedium:
             if header is None:
                 raise self._broken("the witness's header was overwritten by something else")
             self._new_header(header, medium)
-        elif self._header is not None and self._header.start <= lba < self._header.end:
+        elif self._header is not None and self._header.start <= lba < self._header.log_start:
+            at = lba * BLOCK_BYTES
+            if medium[at : at + len(data)] != data:
+                raise self._broken(f"image {self._header.epoch} of the witness, which is in use, was overwritten")
+        elif self._header is not None and self._header.log_start <= lba < self._header.end:
             self._appended(self._header, data)
+
+    def executed(self, now: int, nexus: Nexus) -> None:
+        """A write was carried out: none that its node had given up comes after a newer one (decision 0006)."""
+        given_up = self._given_up.get(nexus)
+        if given_up is not None and self._newest[0] > given_up and self._newest[1] != nexus:
+            raise self._broken(f"a write to the witness that was given up on {nexus} was carried out after a newer one")
+        self._newest = (now, nexus)
+
+    def path(self, now: int, nexus: Nexus, up: bool) -> None:
+        """A node gave a path up, and everything that is under way on it; or it logged in again."""
+        if up:
+            self._given_up.pop(nexus, None)
+        else:
+            self._given_up[nexus] = now
 
     def _new_header(self, new: Header, medium: mmap) -> None:
         old = self._header
