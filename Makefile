@@ -2,7 +2,7 @@
 #
 #   PYTHON=...        the interpreter to build .venv with (3.11 or newer)
 #   ARGS="..."        more arguments for the command behind a target: make demo ARGS=--help
-#   TEST_JOBS=N       test processes (0: one, in the foreground); grouped tests stay together on one of them
+#   TEST_JOBS=N       test processes (0: one, in the foreground); what starts real processes stays together on one
 #   PYTEST_ARGS="..." more arguments for pytest: make test PYTEST_ARGS="tests/core -k quorum"
 
 SHELL := /bin/bash
@@ -10,7 +10,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 IMAGE ?= hvcluster:dev
-TEST_JOBS ?= 0
+TEST_JOBS ?= 2
 PYTEST_ARGS ?=
 ARGS ?=
 export PYTHON
