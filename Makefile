@@ -74,7 +74,8 @@ lock: ## Pin the dependencies again: make lock ARGS=--upgrade
 bench-failover: setup ## Measure the time from a node's death to its last VM online elsewhere
 	@$(BIN)/python bench/failover.py $(ARGS)
 
-bench-sim: setup ## Measure how much faster than real time the simulator is
+bench-sim: setup-dev ## Measure how much faster than real time the simulator is, compiled where that is possible
+	@$(BIN)/python tools/compile.py --if-possible
 	@$(BIN)/python bench/sim.py $(ARGS)
 
 bench-idle: setup ## Measure what an idle node costs in CPU and memory
@@ -83,6 +84,10 @@ bench-idle: setup ## Measure what an idle node costs in CPU and memory
 .PHONY: mutants
 mutants: setup ## Put deliberate faults into the protocol; the simulator must find each of them
 	@$(BIN)/python -m bench.mutants $(ARGS)
+
+.PHONY: compiled
+compiled: setup-dev ## Compile the simulator and the cores: simulates two to three times faster (needs a C compiler)
+	@$(BIN)/python tools/compile.py $(ARGS)
 
 .PHONY: docker-build
 docker-build: ## Build the image that all our processes run from

@@ -5,7 +5,6 @@ Law: shapes only. Who may do what is decided in the array's core; how it travels
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import ClassVar, Final, TypeAlias
 
@@ -87,12 +86,15 @@ class ReserveIn(IntEnum):
     READ_FULL_STATUS = 3
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value
 class Nexus:
     """One I_T nexus: an initiator's name and the port of it that this path uses."""
 
     initiator: str
     port: PathName
+
+    def __lt__(self, other: Nexus) -> bool:
+        return (self.initiator, self.port) < (other.initiator, other.port)
 
 
 @value

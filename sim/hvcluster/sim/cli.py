@@ -11,6 +11,8 @@ import importlib
 import sys
 from typing import Final
 
+from . import overlay
+
 COMMANDS: Final = {
     "run": ("hvcluster.sim.run_cli", "scenario files, in virtual time"),
     "replay": ("hvcluster.sim.replay_cli", "a scenario once more, compared with its trace bit for bit"),
@@ -18,6 +20,9 @@ COMMANDS: Final = {
     "exhaust": ("hvcluster.sim.exhaustive_cli", "every history there is, of a tiny lab"),
     "study": ("hvcluster.sim.study_cli", "availability over virtual years, by topology"),
 }
+
+COMPILED: Final = ("explore",)
+"""Commands that run long enough to be worth it."""
 
 HELP: Final = """\
 usage: hvc sim COMMAND ...
@@ -45,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     if asked[0] not in COMMANDS:
         print(f"hvc sim: there is no command {asked[0]!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    if asked[0] in COMPILED:
+        print(f"simulator: {overlay.use()}", file=sys.stderr)
     module = importlib.import_module(COMMANDS[asked[0]][0])
     status = module.main(asked[1:])
     return int(status)

@@ -19,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
+from . import overlay
 from .campaign import run_seed
 from .coverage import Coverage, coverage_of
 from .labs import Plan, random_plan
@@ -152,7 +153,8 @@ class Pool:
 
 
 def _tied(parent: int) -> None:
-    """A worker whose campaign was killed ends as well, and soon."""
+    """A worker runs compiled what can be; when its campaign was killed it ends as well, and soon."""
+    overlay.use()
 
     def watch() -> None:
         while os.getppid() == parent:

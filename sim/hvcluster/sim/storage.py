@@ -274,7 +274,7 @@ class Link:
         self._return = max(self._return, self._world.now + delay)
         self._world.at(self._return, self._answers_arrive, self.session, self._answers)
 
-    def _answers_arrive(self, session: int, answers: list[tuple[int, Result]]) -> None:
+    def _answers_arrive(self, session: int | None, answers: list[tuple[int, Result]]) -> None:
         if session != self.session or self._dead or self.cut_in:
             return
         for tag, result in answers:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
@@ -27,14 +26,6 @@ from .storage import SimArray
 LUN_BLOCKS = 2048  # 1 MiB: room for some two thousand journal records, more than a run of ten minutes writes
 WITNESS_BLOCKS = 32_768
 STORM = 5_000  # events of one node within one second; the busiest labs have some hundred
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Microseconds, least and most; each message draws its own."""
-
-    low: int
-    high: int
 
 
 class World:

@@ -7,11 +7,11 @@ docs/divergence.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from hvcluster.model.facts import FactKind
 from hvcluster.model.scsi import Capacity, Read, ReadCapacity, Status, Write
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import BLOCK_BYTES, Generation, Instant, LunId, PathName, ReservationKey
 
 from .messages import Entry
@@ -35,7 +35,7 @@ class Held(Enum):
     UNREADABLE = "what is on it is not a witness, or not all of it"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Content:
     """What a witness holds: header, and the log it was written with. No snapshot: it was never written."""
 

@@ -6,11 +6,11 @@ nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hvcluster.model.codec import dump, load
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
-from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, NodeId, StoreId
+from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, NodeId
 from hvcluster.model.votes import Configuration, Voter
 
 from .commands import (
@@ -28,58 +28,9 @@ from .commands import (
     ReportGroup,
     SetDesired,
 )
+from .members import Group, Image, Member
 
-_RUNS = (GroupState.ONLINE, GroupState.PENDING)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One node of the cluster. `up`: a member under `incarnation`."""
-
-    id: NodeId
-    name: str
-    weight: int
-    store: StoreId
-    incarnation: Incarnation
-    up: bool
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online
-    once.
-    """
-
-    definition: GroupDefinition
-    owner: NodeId
-    generation: Generation
-    state: GroupState
-    desired: bool
-    moving_to: NodeId
-    waiting: bool
-    served: bool
-    cause: str
-    reason: str
-
-    @property
-    def name(self) -> str:
-        return self.definition.name
-
-    @property
-    def runs(self) -> bool:
-        """Whether its owner is to have it online, or is on its way there."""
-        return self.state in _RUNS
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """The whole database as a value, for snapshots."""
-
-    members: tuple[Member, ...]
-    groups: tuple[Group, ...]
-    witness: bool
-    dynamic_witness: bool
+__all__ = ["Database", "Group", "Image", "Member"]
 
 
 class Database:

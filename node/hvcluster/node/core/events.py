@@ -13,6 +13,7 @@ from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId
 
 from .messages import Heartbeat, Message
+from .operator_requests import MoveGroup, Request, SetGroupOnline, SetNodePaused, StopNode
 
 
 @value
@@ -117,41 +118,6 @@ class Requested:
     request: Request
 
 
-@value
-class MoveGroup:
-    """Move a group to a node, or to the best one (target NOBODY)."""
-
-    group: str
-    target: NodeId
-
-
-@value
-class SetGroupOnline:
-    """Bring a group online or take it offline."""
-
-    group: str
-    online: bool
-
-
-@value
-class StopNode:
-    """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would
-    be lost.
-    """
-
-    node: NodeId
-
-
-@value
-class SetNodePaused:
-    """Pause or resume a node."""
-
-    node: NodeId
-    paused: bool
-
-
-Request: TypeAlias = MoveGroup | SetGroupOnline | StopNode | SetNodePaused
-
 Event: TypeAlias = (
     Started
     | TimerFired
@@ -165,3 +131,24 @@ Event: TypeAlias = (
     | VmStopped
     | Requested
 )
+
+__all__ = [
+    "Event",
+    "HeartbeatHeard",
+    "MessageReceived",
+    "MoveGroup",
+    "PathChanged",
+    "PeerProbed",
+    "ProbeOutcome",
+    "Request",
+    "Requested",
+    "ScsiAnswered",
+    "SetGroupOnline",
+    "SetNodePaused",
+    "Started",
+    "StopNode",
+    "TimerFired",
+    "VmStarted",
+    "VmStopped",
+    "WillHeard",
+]

@@ -6,10 +6,10 @@ Law: construction only, in the order of who needs whom. What happens to them is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from hvcluster.model.definition import ClusterDefinition, initiator_name
 from hvcluster.model.properties import Timing
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName
 
 from .groups import Groups
@@ -30,7 +30,7 @@ from .witness import Witness
 REQUEST_PATIENCE_DELAYS = 120  # a move with a long boot is done by then; in units of SameSubnetDelay
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hooks:
     """What parts call back: an election was won, the witness has new data, the leader lets us leave (our ticket)."""
 

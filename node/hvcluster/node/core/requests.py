@@ -7,10 +7,10 @@ shows the result; nobody waits longer than the deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from hvcluster.model.codec import Malformed, dump_tagged, load_tagged
 from hvcluster.model.facts import FactKind
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NOBODY, GroupState, Instant, NodeId
 
 from .commands import BeginMove, Command, PauseNode, SetDesired
@@ -27,7 +27,7 @@ TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """The answer to a request."""
 
@@ -39,7 +39,7 @@ class Outcome:
 Watch = Callable[[Database], "Outcome | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What the leader does about a request: answer at once, or propose and watch."""
 
@@ -48,7 +48,7 @@ class Decision:
     watch: Watch | None = None
 
 
-@dataclass(slots=True)
+@value
 class _Watched:
     asker: NodeId
     ticket: int

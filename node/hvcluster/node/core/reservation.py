@@ -6,8 +6,6 @@ the LUN is decided by the callers (`disk`, `arbitration`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hvcluster.model.scsi import (
     FullStatus,
     Keys,
@@ -18,6 +16,7 @@ from hvcluster.model.scsi import (
     ReserveOut,
     Status,
 )
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import LunId, PathName
 
 from .procedure import Answers, Paths, Steps, ask, ask_any
@@ -27,7 +26,7 @@ READ_RESERVATION = PersistentReserveIn(ReserveIn.READ_RESERVATION)
 READ_FULL_STATUS = PersistentReserveIn(ReserveIn.READ_FULL_STATUS)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Seen:
     """What the LUN said: the registered keys, and the holder's key or None."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
 
 from hvcluster.model.codec import Malformed, dump, dump_tagged, load, load_tagged
+from hvcluster.model.values import value
 from hvcluster.model.vocabulary import BLOCK_BYTES, NOBODY, NodeId
 
 from .commands import COMMANDS
@@ -25,7 +25,7 @@ _RECORD = struct.Struct(">IQQQII")  # magic, epoch, index, term, payload bytes, 
 MAX_RECORD_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Header:
     """What the witness knows besides its log: its term, whom it voted for, and where the image is."""
 
@@ -77,7 +77,7 @@ class Header:
 
     def voted(self, term: int, vote: NodeId) -> Header:
         """The same image with a vote in a term."""
-        return replace(self, term=term, vote=vote)
+        return Header(self.epoch, term, vote, self.area, self.snapshot_bytes, self.area_blocks, self.snapshot_crc)
 
 
 def blocks_of(size: int) -> int:
@@ -97,7 +97,7 @@ def encode_record(epoch: int, entry: Entry) -> bytes:
     return pad(head + struct.pack(">I", zlib.crc32(head)) + payload)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewImage:
     """A fresh image for the other area: its bytes, and the header that makes it count."""
 

@@ -8,7 +8,6 @@ PRgeneration counter survives power loss too, so that it never repeats a value t
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Final
 
 from hvcluster.model.scsi import (
@@ -28,6 +27,7 @@ from hvcluster.model.scsi import (
     Result,
     Sense,
 )
+from hvcluster.model.values import value
 
 from . import sense
 from .conflicts import ALL_REGISTRANTS, NEEDED, REGISTRANTS_ONLY, UNRESERVED, Access, Rank
@@ -37,7 +37,7 @@ MAX_REGISTRATIONS: Final = 256  # 64 nodes with 4 paths each; arrays of this cla
 _GENERATION_MASK: Final = 0xFFFF_FFFF  # PRgeneration is a 32-bit counter that wraps (SPC-4 6.15.2)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What one PERSISTENT RESERVE OUT came to, and the unit attentions to establish."""
 

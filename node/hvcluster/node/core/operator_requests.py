@@ -1,0 +1,47 @@
+"""What an operator may ask of a node.
+
+Law: shapes only. A node that does not lead sends them on to the leader as they are written here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hvcluster.model.vocabulary import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MoveGroup:
+    """Move a group to a node, or to the best one (target NOBODY)."""
+
+    group: str
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class SetGroupOnline:
+    """Bring a group online or take it offline."""
+
+    group: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopNode:
+    """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would
+    be lost.
+    """
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class SetNodePaused:
+    """Pause or resume a node."""
+
+    node: NodeId
+    paused: bool
+
+
+Request: TypeAlias = MoveGroup | SetGroupOnline | StopNode | SetNodePaused
