@@ -26,12 +26,15 @@ FAULT_EVERY_S: Final = (8.0, 15.0, 30.0)
 LABS: Final[tuple[Plan, ...]] = (
     Plan(nodes=2, vms=2, paths=2, properties=_SHORT_LOG),
     Plan(nodes=3, vms=2, witness=False, properties=_SHORT_LOG),
-    Plan(nodes=4, vms=3),
+    Plan(nodes=4, vms=3, connection_loss_detection=True),
     Plan(nodes=2, vms=1, paths=2, profile="ws2008r2", properties=_SHORT_LOG),
-    Plan(nodes=5, vms=3, paths=2, properties=_SHORT_LOG),
+    Plan(nodes=5, vms=3, paths=2, connection_loss_detection=True, properties=_SHORT_LOG),
     Plan(nodes=4, vms=2, profile="ws2008r2"),
 )
-"""Small labs, taken in turn: what is wrong with a protocol is wrong with few nodes, and few nodes are fast."""
+"""Small labs, taken in turn: what is wrong with a protocol is wrong with few nodes, and few nodes are fast.
+
+With connection-loss detection a takeover follows a death within milliseconds, as faults do that follow each other.
+"""
 
 ENDLESS_CPU_S: Final = 60.0
 """More than a hundred times what a seed takes: whoever needs more does not end."""

@@ -9,22 +9,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
-from hvcluster.model.scsi import GOOD, Nexus, ReservationType, Result, SenseKey, Status, Write
+from hvcluster.model.scsi import (
+    GOOD,
+    Nexus,
+    PersistentReserveOut,
+    ReservationType,
+    ReserveOut,
+    Result,
+    SenseKey,
+    Status,
+    Write,
+)
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName
 from hvcluster.node.core import disk, guest_boot, guest_disk, procedure
 from hvcluster.node.core.commands import AssignGroup, Command, ReportGroup
 from hvcluster.node.core.database import Database, Group
 from hvcluster.node.core.disk import DiskOutcome
 from hvcluster.node.core.effects import StopVm
-from hvcluster.node.core.groups import Groups, Phase, Run
+from hvcluster.node.core.groups import RETRY_TIMER, Groups, Phase, Run
 from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.guest_io import Acknowledge, GuestEffect
 from hvcluster.node.core.messages import GroupReport
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.planner import REPORTED, Planner
-from hvcluster.node.core.procedure import Answers, Steps
+from hvcluster.node.core.procedure import Answers, Steps, ask
 from hvcluster.node.core.quorum import Quorum
-from hvcluster.node.core.reservation import Seen, look, preempt, reserve, unregister
+from hvcluster.node.core.reservation import Seen, preempt, register, reserve, unregister
 from hvcluster.san.core import array, effects
 from hvcluster.san.core.array import Array
 from hvcluster.san.core.conflicts import Access
@@ -47,19 +57,14 @@ def nobody_is_preempted(patch: Patch) -> None:
     patch.set(disk, "_alone", lambda *_: True)
 
 
-@breaks("PREEMPT names the key that was seen, so that it is a compare-and-swap")
+@breaks("PREEMPT names the key that was seen: one command that fails if somebody else was first")
 def preempt_does_not_name_the_key(patch: Patch) -> None:
-    """A takeover preempts whoever is there by then, instead of the key that it has looked at."""
+    """A takeover removes whoever is registered by then, and registers and reserves anew."""
 
     def whoever(path: PathName, lun: LunId, key: int, victim: int) -> Steps[Status]:
-        what = yield from look(lambda: (path,), lun)
-        if what is None:
-            return Status.UNKNOWN
-        others = [what.holder, *what.keys] if what.holder else list(what.keys)
-        for other in others:
-            if other != key:
-                yield from preempt(path, lun, key, other)
-        return Status.GOOD
+        yield from ask(path, lun, PersistentReserveOut(ReserveOut.CLEAR, key=key))
+        yield from register(lambda: (path,), lun, key)
+        return (yield from reserve(path, lun, key))
 
     patch.set(disk, "preempt", whoever)
 
@@ -68,12 +73,6 @@ def preempt_does_not_name_the_key(patch: Patch) -> None:
 def a_newer_generation_is_not_noticed(patch: Patch) -> None:
     """A takeover does not ask whether a newer generation has the disk."""
     patch.set(disk, "_refusal", lambda *_: None)
-
-
-@breaks("a disk is online when only its owner is registered")
-def the_last_look_is_left_out(patch: Patch) -> None:
-    """A takeover does not verify that it is alone."""
-    patch.set(disk, "_alone", lambda *_: True)
 
 
 @breaks("a reservation is never released (decision 0010)")
@@ -90,20 +89,28 @@ def an_offline_disk_is_released(patch: Patch) -> None:
     patch.set(Groups, "_released", released)
 
 
-@breaks("an UNKNOWN is never taken for GOOD")
-def an_unknown_registration_is_taken_for_good(patch: Patch) -> None:
-    """A step of the reservation procedure that had no answer counts as done."""
+@breaks("step 5 removes every other registration, not only the holder's")
+def only_the_holder_is_preempted(patch: Patch) -> None:
+    """A takeover preempts the holder of the reservation, and leaves whoever else is registered."""
 
     def take(out: Outbox, path: PathName, group: str, lun: LunId, mine: int, what: Seen) -> Steps[bool]:
         if what.holder is None:
-            status = yield from reserve(path, lun, mine)
-        elif what.holder != mine:
-            status = yield from preempt(path, lun, mine, what.holder)
-        else:
-            status = Status.GOOD
-        return status in (Status.GOOD, Status.UNKNOWN)
+            return (yield from reserve(path, lun, mine)) is Status.GOOD
+        return what.holder == mine or (yield from preempt(path, lun, mine, what.holder)) is Status.GOOD
 
     patch.set(disk, "_take", take)
+    patch.set(disk, "_alone", lambda *_: True)
+
+
+@breaks("an UNKNOWN is never taken for GOOD")
+def an_unknown_preempt_is_taken_for_good(patch: Patch) -> None:
+    """A PREEMPT that had no answer counts as done, and nobody looks again."""
+
+    def hopeful(path: PathName, lun: LunId, key: int, victim: int) -> Steps[Status]:
+        status = yield from preempt(path, lun, key, victim)
+        return Status.GOOD if status is Status.UNKNOWN else status
+
+    patch.set(disk, "preempt", hopeful)
     patch.set(disk, "_alone", lambda *_: True)
 
 
@@ -158,15 +165,14 @@ def a_restarted_node_runs_what_its_last_life_owned(patch: Patch) -> None:
 
 
 @breaks("a generation boots once")
-def a_generation_is_run_again(patch: Patch) -> None:
-    """A node runs a generation again that has failed, before the database knows."""
-    real = Groups._consider
+def a_failed_vm_starts_again_by_itself(patch: Patch) -> None:
+    """An owner starts a VM that failed again, under the same generation, and tells nobody."""
 
-    def consider(self: Groups, now: Instant, group: Group) -> None:
-        self._ran.pop(group.name, None)
-        real(self, now, group)
+    def fail(self: Groups, now: Instant, run: Run, cause: str, reason: str) -> None:
+        run.phase = Phase.WAITING
+        self._out.timer(RETRY_TIMER, now + self._timing.delay)
 
-    patch.set(Groups, "_consider", consider)
+    patch.set(Groups, "_fail", fail)
 
 
 @breaks("each assignment has a generation of its own (decision 0005)")
@@ -340,13 +346,13 @@ DISKS = (
     nobody_is_preempted,
     preempt_does_not_name_the_key,
     a_newer_generation_is_not_noticed,
-    the_last_look_is_left_out,
     an_offline_disk_is_released,
-    an_unknown_registration_is_taken_for_good,
+    only_the_holder_is_preempted,
+    an_unknown_preempt_is_taken_for_good,
     a_unit_attention_is_ignored,
     registered_before_the_old_vm_is_off,
     a_restarted_node_runs_what_its_last_life_owned,
-    a_generation_is_run_again,
+    a_failed_vm_starts_again_by_itself,
     an_assignment_to_the_same_owner_keeps_the_generation,
     a_late_report_counts,
     a_removed_life_is_taken_in_again,

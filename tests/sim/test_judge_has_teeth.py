@@ -32,8 +32,6 @@ SAMPLE: Final = (
     "nobody_is_preempted",
     "an_offline_disk_is_released",
     "registered_before_the_old_vm_is_off",
-    "a_restarted_node_runs_what_its_last_life_owned",
-    "the_loss_of_quorum_is_not_noticed",
     "an_unknown_write_is_acknowledged",
     "the_array_lets_everybody_write",
 )
