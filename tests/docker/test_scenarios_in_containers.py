@@ -31,7 +31,7 @@ STORIES = (
 )
 AT_ONCE = 2
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

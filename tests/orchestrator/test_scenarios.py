@@ -17,7 +17,7 @@ FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
 AT_ONCE = 3
 """Stories told at the same time: they wait most of the time, but each starts a dozen processes."""
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("scenarios on processes")]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,17 @@
 Law: states and limits; what a step is, is `exhaustive_steps`' business, what one world is `exhaustive_state`'s, where
 it starts `exhaustive_starts`', whether it is well the judge's.
 
-A world cannot be copied while a procedure is under way (generators cannot), so a state is remembered as a copy of an
-older world and the choices made since.
+A world cannot be copied at every moment, so a state is remembered as a copy of an older world and the choices made
+since.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from .exhaustive_copies import Copies
 from .exhaustive_state import Digests, digests, fingerprint
 from .exhaustive_steps import Choice, Faults, Fixed, apply, changes, in_words, left, options, perform, quiet, tidy
 from .judge import Broken
@@ -78,9 +78,10 @@ class Search:
     """One search over one start."""
 
     def __init__(self, name: str, world: World, faults: Faults, limits: Limits) -> None:
+        self._copies = Copies()
         world.random = Fixed()
         world.facts.clear()
-        self._start = pickle.dumps(world)
+        self._start = self._copies.of(world)
         self._faults = faults
         self._limits = limits
         self._generation = max((generation for generation, _ in world.clients.serving.values()), default=0)
@@ -92,7 +93,7 @@ class Search:
     def run(self, progress: Callable[[Report], None] = lambda _: None) -> Report:
         """Search to the end, to a limit, or to the first broken invariant."""
         report = self.report
-        world = _made(self._start)
+        world = self._copies.made(self._start)
         tidy(world)
         parts = digests(world, {}, ())
         self._new(world, parts, self._faults, -1, None)
@@ -157,7 +158,7 @@ class Search:
     ) -> _State:
         copy, path = parent.copy, (*parent.path, choice)
         if len(path) >= FAR and quiet(world):
-            copy, path = pickle.dumps(world), ()
+            copy, path = self._copies.of(world), ()
         state = _State(copy, path, faults, number, parent.depth + 1, parts)
         if self._live < LIVE:
             self._live += 1
@@ -169,7 +170,7 @@ class Search:
             world, state.world = state.world, None
             self._live -= 1
             return world
-        world = _made(state.copy)
+        world = self._copies.made(state.copy)
         for choice in state.path:
             perform(world, choice)
         return world
@@ -192,7 +193,7 @@ class Search:
 
     def _told(self, path: list[Choice]) -> list[str]:
         """The choices in words, with the facts that followed from each."""
-        world = _made(self._start)
+        world = self._copies.made(self._start)
         tidy(world)
         lines = []
         for choice in path:
@@ -206,8 +207,3 @@ class Search:
             lines += [f"                node {fact.node}: {fact.line()}" for fact in world.facts]
             lines += [broken] if broken else []
         return lines
-
-
-def _made(copy: bytes) -> World:
-    world: World = pickle.loads(copy)
-    return world

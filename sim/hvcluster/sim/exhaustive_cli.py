@@ -114,7 +114,8 @@ def result_of(report: Report) -> str:
     """The verdict in words."""
     if report.broken:
         return f"BROKEN: {report.broken}"
-    return f"holds so far, cut off at {report.cut_off}" if report.cut_off else "holds, complete"
+    holds = f"holds so far, cut off at {report.cut_off}" if report.cut_off else "holds, complete"
+    return f"{holds}; ends with a new owner {report.served}, with a late write refused {report.refused}"
 
 
 def as_json(report: Report, took_s: float) -> dict[str, Any]:

@@ -43,11 +43,11 @@ class Bound:
 
 BOUNDS = (
     Bound("witness-restart", "2 nodes, disk witness, 1 VM; its owner, which leads, is dead and may come back",
-          2, True, 4.0, Faults(starts=1)),
+          2, True, 3.2, Faults(starts=1)),
     Bound("witness-crash", "2 nodes, disk witness, 1 VM; its owner is dead, the other may crash between two effects",
-          2, True, 4.0, Faults(crashes=1)),
+          2, True, 3.2, Faults(crashes=1)),
     Bound("witness-frozen", "2 nodes, disk witness, 1 VM; its owner is frozen with a write in hand, and wakes cut off",
-          2, True, 4.0, Faults(thaws=1), True, True),
+          2, True, 3.2, Faults(thaws=1), True, True),
     Bound("nodes-loss", "3 nodes, 1 VM; its owner, which leads, is dead; one message may be lost",
           3, False, 0.3, Faults(losses=1)),
     Bound("nodes-crash", "3 nodes, 1 VM; its owner is dead, another may crash between any two effects",
