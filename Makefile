@@ -44,7 +44,7 @@ study: setup-dev ## Run the worked example of docs/studies.md again: its tables 
 
 .PHONY: test
 test: setup-dev ## Run every check and every test
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) $(PYTEST_ARGS)
 
 .PHONY: docker-test
 docker-test: setup-dev ## Run the tests that need a Docker engine

@@ -26,7 +26,6 @@ def address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-@pytest.mark.xdist_group("dask")
 def test_a_dask_cluster_gives_the_same_report(address: str) -> None:
     """Scale out: who does the work leaves no trace in the result."""
     from hvcluster.sim.explore_dask import DaskCluster
@@ -41,7 +40,6 @@ def test_a_dask_cluster_gives_the_same_report(address: str) -> None:
         assert replace(far.done[seed], cpu_s=0.0) == replace(near.done[seed], cpu_s=0.0)
 
 
-@pytest.mark.xdist_group("dask")
 def test_an_address_where_nobody_answers_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """Bad input: a usage error with the address in it, and soon."""
     with pytest.raises(SystemExit) as ended:
