@@ -353,6 +353,12 @@ def votes_change_before_the_last_change_is_committed(patch: Patch) -> None:
     patch.set(NodeCore, "_lead", lead)
 
 
+@breaks("votes change only where the evidence for quorum goes on (decision 0011)")
+def votes_count_before_there_is_evidence(patch: Patch) -> None:
+    """A leader lets new votes count that have echoed nothing yet, and loses quorum by its own plan."""
+    patch.set(Quorum, "would_stand", lambda *_: True)
+
+
 @breaks("every life of a node's service has an incarnation of its own")
 def the_incarnation_does_not_rise(patch: Patch) -> None:
     """A service that starts again calls itself what its last life was called."""
@@ -401,6 +407,7 @@ RAFT = (
     the_lease_outlives_the_handover,
     one_voter_goes_and_another_comes,
     votes_change_before_the_last_change_is_committed,
+    votes_count_before_there_is_evidence,
     the_incarnation_does_not_rise,
     everybody_claims_that_the_leader_asked,
 )

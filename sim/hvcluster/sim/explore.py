@@ -140,7 +140,7 @@ class Pool:
                         running[pool.submit(self._task, wish, seed)] = seed
                         waiting.pop()
                     ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ready:
+                    for future in sorted(ready, key=running.__getitem__):  # what is ready is told in order of seeds
                         done = future.result()
                         del running[future]
                         yield done
