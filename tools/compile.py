@@ -44,7 +44,7 @@ from setuptools import setup
 from mypyc.build import mypycify
 
 flags = ["--explicit-package-bases", "--namespace-packages", "--ignore-missing-imports"]
-setup(name="compiled", packages=[], ext_modules=mypycify(flags + {files!r}, opt_level="1", debug_level="0"))
+setup(name="compiled", packages=[], ext_modules=mypycify(flags + {files!r}, opt_level="3", debug_level="0"))
 """
 
 

@@ -121,9 +121,7 @@ class Database:
             self.members[member.id] = replace(member, up=False)
         for group in tuple(self.groups.values()):
             if group.runs or group.state is GroupState.OFFLINE:
-                self.groups[group.name] = replace(
-                    group, state=GroupState.OFFLINE, moving_to=NOBODY, waiting=True, cause="form", reason=command.reason
-                )
+                self.groups[group.name] = group.taken_offline("form", command.reason, waiting=True)
         return True
 
     def _up(self, command: NodeUp) -> bool:
@@ -140,9 +138,7 @@ class Database:
         self.members[member.id] = replace(member, up=False)
         for group in self.owned_by(member.id):
             if group.runs:
-                self.groups[group.name] = replace(
-                    group, state=GroupState.OFFLINE, moving_to=NOBODY, cause="node", reason=command.reason
-                )
+                self.groups[group.name] = group.taken_offline("node", command.reason, waiting=group.waiting)
         return True
 
     def _define(self, definition: GroupDefinition) -> bool:
@@ -169,16 +165,7 @@ class Database:
                 member = self.members.get(command.owner)
                 if group.generation != command.seen or member is None or not member.up:
                     return False
-                changed = replace(
-                    group,
-                    owner=command.owner,
-                    generation=Generation(command.seen + 1),
-                    state=GroupState.PENDING,
-                    moving_to=NOBODY,
-                    waiting=False,
-                    cause=command.cause,
-                    reason=command.rule,
-                )
+                changed = group.assigned(command.owner, command.cause, command.rule)
             case BeginMove():
                 if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False
@@ -187,12 +174,6 @@ class Database:
                 # A generation ends once: a late report of a life that is over changes nothing.
                 if group.generation != command.seen or not group.runs or group.state is command.state:
                     return False
-                changed = replace(
-                    group,
-                    state=command.state,
-                    served=group.served or command.state is GroupState.ONLINE,
-                    cause=command.cause or group.cause,
-                    reason=command.reason or group.reason,
-                )
+                changed = group.reported(command.state, command.cause or group.cause, command.reason or group.reason)
         self.groups[group.name] = changed
         return True
