@@ -36,11 +36,10 @@ def test_a_tied_lab_ends_with_its_owner(tmp_path: Path, number: signal.Signals) 
     owner.wait(timeout=20)
     owner.stdout.close()
     end = time.monotonic() + 10
-    while any(start_time(pid) for pid in pids) or not all(ports.is_free(port) for port in taken):
-        # A process of several threads is a zombie before the last of them has given its sockets back.
-        still = [pid for pid in pids if start_time(pid)], [port for port in taken if not ports.is_free(port)]
-        assert time.monotonic() < end, f"still there: processes {still[0]}, ports {still[1]}"
+    while still := [pid for pid in pids if start_time(pid)]:
+        assert time.monotonic() < end, f"still there: {still}"
         time.sleep(0.01)
+    assert [port for port in taken if not ports.is_free(port)] == []
 
 
 def test_a_reused_pid_is_never_signalled() -> None:
@@ -59,3 +58,27 @@ def test_a_reused_pid_is_never_signalled() -> None:
             assert time.monotonic() < end
         assert processes.send(real, boot_id(), signal.SIGKILL)
     assert life(real, boot_id()) is Life.DEAD
+
+
+THREADS_AND_A_PORT = """
+import socket, threading
+server = socket.create_server(("127.0.0.1", 0))
+for _ in range(40):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(server.getsockname()[1], flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_process_is_dead_only_when_its_port_is_free() -> None:
+    """Its first thread may be a zombie while others still hold the sockets: it could not be started again yet."""
+    for _ in range(25):
+        with subprocess.Popen([sys.executable, "-c", THREADS_AND_A_PORT], stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            port = int(other.stdout.readline())
+            record = ProcessRecord(SPEC, other.pid, start_time(other.pid))
+            assert processes.send(record, boot_id(), signal.SIGKILL)
+            end = time.monotonic() + 10
+            while life(record, boot_id()) is not Life.DEAD:
+                assert time.monotonic() < end
+            assert ports.is_free(port)

@@ -217,7 +217,12 @@ def boot_id() -> str:
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 if there is none (or only its corpse)."""
     fields = _stat(pid)
-    return 0 if fields is None or fields[0] in "ZX" else int(fields[19])
+    return 0 if fields is None or _over(fields) else int(fields[19])
+
+
+def _over(fields: list[str]) -> bool:
+    """Whether a process has ended with all its threads: the last of them gives the sockets back, not the first."""
+    return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
 
 
 def life(record: ProcessRecord, boot: str) -> Life:
@@ -225,7 +230,7 @@ def life(record: ProcessRecord, boot: str) -> Life:
     if record.pid <= 0 or boot != boot_id():
         return Life.DEAD
     fields = _stat(record.pid)
-    if fields is None or fields[0] in "ZX" or int(fields[19]) != record.started:
+    if fields is None or _over(fields) or int(fields[19]) != record.started:
         return Life.DEAD
     return Life.FROZEN if fields[0] in "Tt" else Life.RUNNING
 
