@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict, cast
@@ -177,6 +178,34 @@ def test_planned_work_moves_the_vm(lab: Lab) -> None:
     assert lab.d1()["owner"] != "HyperV-3"
     lab.ok("start", "HyperV-3")
     assert lab.healthy()["owner"] != "HyperV-3"
+
+
+def test_a_paused_node_takes_no_vm_until_it_is_resumed(lab: Lab) -> None:
+    """Oracle 18: it keeps what it has; when the owner dies, the VM goes elsewhere."""
+    assert lab.ok("pause", "hyperv-2").strip() == "HyperV-2 is paused"
+    refused = lab.run("move", "D1", "--to", "HyperV-2")
+    assert refused.returncode == Exit.REFUSED
+    assert "paused" in refused.stderr
+    owner = lab.d1()["owner"]
+    lab.ok("kill", owner)
+    end = time.monotonic() + 30
+    while (d1 := lab.d1())["owner"] == owner or d1["state"] != "ONLINE":
+        assert time.monotonic() < end, d1
+    assert d1["owner"] == "HyperV-3"
+    lab.ok("resume", "HyperV-2")
+    lab.ok("move", "D1", "--to", "HyperV-2")
+    assert lab.d1()["owner"] == "HyperV-2"
+
+
+def test_a_vm_taken_offline_stays_so_until_it_is_brought_online(lab: Lab) -> None:
+    """What an operator shut down no failure starts again."""
+    owner = lab.d1()["owner"]
+    assert "offline" in lab.ok("offline", "d1")
+    lab.ok("kill", owner)
+    lab.ok("start", owner)
+    assert lab.d1()["state"] == "OFFLINE"
+    assert "online" in lab.ok("online", "D1")
+    assert lab.d1()["state"] == "ONLINE"
 
 
 def test_buses_and_array_come_back(lab: Lab) -> None:

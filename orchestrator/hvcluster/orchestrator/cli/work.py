@@ -1,4 +1,4 @@
-"""`hvc move`, `probe`, `demo`.
+"""`hvc move`, `online`, `offline`, `pause`, `resume`, `probe`, `demo`.
 
 Law: arguments in, words out.
 """
@@ -47,6 +47,67 @@ def move(vm: str, target: str | None, choice: Choice) -> None:
         return f"{name} is {group.state.lower()} on {picture.node_name(group.owner)}, generation {group.generation}"
 
     click.echo(asyncio.run(work()))
+
+
+@click.command()
+@click.argument("vm")
+@lab_options
+def online(vm: str, choice: Choice) -> None:
+    """Bring a VM online again that an operator took offline."""
+    click.echo(asyncio.run(_set_online(vm, True, choice)))
+
+
+@click.command()
+@click.argument("vm")
+@lab_options
+def offline(vm: str, choice: Choice) -> None:
+    """Shut a VM down; no failure brings it back, only `hvc online`."""
+    click.echo(asyncio.run(_set_online(vm, False, choice)))
+
+
+async def _set_online(vm: str, wanted: bool, choice: Choice) -> str:
+    from hvcluster.orchestrator.observer import Observer
+    from hvcluster.v1 import node_pb2
+
+    driver = choice.driver()
+    name = _vm_name(vm, [group.name for group in driver.definition.groups])
+    request = node_pb2.SetGroupOnlineRequest(group=name, online=wanted)
+    async with Observer(driver) as observer:
+        return (await observer.request(node_pb2.OperatorRequest(set_group_online=request))).text
+
+
+@click.command()
+@click.argument("node")
+@lab_options
+def pause(node: str, choice: Choice) -> None:
+    """Let a node take no VM until it is resumed; it keeps the VMs it has, and its vote.
+
+    \b
+    hvc pause HyperV-2 && hvc move D1 --to HyperV-1
+    """
+    click.echo(asyncio.run(_set_paused(node, True, choice)))
+
+
+@click.command()
+@click.argument("node")
+@lab_options
+def resume(node: str, choice: Choice) -> None:
+    """Let a paused node take VMs again."""
+    click.echo(asyncio.run(_set_paused(node, False, choice)))
+
+
+async def _set_paused(node: str, wanted: bool, choice: Choice) -> str:
+    from hvcluster.orchestrator.driver import member
+    from hvcluster.orchestrator.observer import Observer
+    from hvcluster.orchestrator.state import Role
+    from hvcluster.v1 import node_pb2
+
+    driver = choice.driver()
+    found = await member(driver, node, Role.NODE)
+    request = node_pb2.SetNodePausedRequest(node=found.node, paused=wanted)
+    async with Observer(driver) as observer:
+        await observer.request(node_pb2.OperatorRequest(set_node_paused=request))
+    return f"{found.name} is {'paused' if wanted else 'resumed'}"
 
 
 def _vm_name(name: str, known: list[str]) -> str:
