@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from hvcluster.model.scsi import Status
 from hvcluster.model.vocabulary import BLOCK_BYTES, Instant
 from hvcluster.node.core.arbitration import Content, Held, defend, hold, read, write
+from hvcluster.node.core.procedure import Steps
 from tests.core.array_driver import LUN, Bench
 from tests.core.scsi_steps import Life, Wire, holder, key, may_write, once, outbox, registrations, these
 
@@ -14,15 +17,25 @@ CHALLENGE_US = 7_000_000
 ENOUGH = 40
 
 
-def taker(bench: Bench, node: int, generation: int, *paths: str) -> Life[Held]:
-    """A node that wants to hold the witness."""
+def taker(bench: Bench, node: int, generation: int, *paths: str, needed: Sequence[bool] = (True,)) -> Life[Held]:
+    """A node that wants to hold the witness. `needed`: what it answers when asked so, in turn; the last one stays."""
     up = these(*(paths or ("A",)))
-    return Life(bench, node, hold(outbox(node), up, LUN, key(generation, node), CHALLENGE_US))
+    answers = list(needed)
+
+    def still() -> bool:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def outcome() -> Steps[Held]:
+        held, registered = yield from hold(outbox(node), up, LUN, key(generation, node), CHALLENGE_US, still)
+        assert held is not Held.YES or registered
+        return held
+
+    return Life(bench, node, outcome())
 
 
 def defender(bench: Bench, node: int, generation: int) -> Life[tuple[Held, Instant]]:
     """A holder that looks after its reservation."""
-    return Life(bench, node, defend(outbox(node), these("A"), LUN, key(generation, node)))
+    return Life(bench, node, defend(outbox(node), these("A"), these("A"), LUN, key(generation, node)))
 
 
 def held(bench: Bench, node: int, generation: int) -> None:
@@ -68,6 +81,19 @@ def test_an_owner_that_does_not_defend_is_preempted_after_the_wait() -> None:
     assert registrations(bench) == {("b", "A", key(2, 2).encode())}
     assert not may_write(bench, 1)
     assert defender(bench, 1, 1).run()[0] is Held.NO
+
+
+@pytest.mark.parametrize("needed", [[False], [True, False]], ids=["before the challenge", "in its wait"])
+def test_a_candidate_that_hears_a_leader_challenges_nobody(needed: list[bool]) -> None:
+    """Consensus: the vote of the witness is for candidates; its owner keeps it although it did not defend."""
+    bench = Bench()
+    held(bench, 1, 1)
+    challenger = taker(bench, 2, 2, needed=needed)
+    assert challenger.run() is Held.NEEDLESS
+    assert len(challenger.waited) == len(needed) - 1
+    assert holder(bench) == {key(1, 1).encode()}
+    assert defender(bench, 1, 1).run()[0] is Held.YES
+    assert registrations(bench) == {("a", "A", key(1, 1).encode())}
 
 
 def test_of_two_challengers_one_wins() -> None:

@@ -5,11 +5,12 @@ Law: each is one fault that a person could write by mistake; none knows how it w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from hvcluster.model.scsi import Status
-from hvcluster.model.vocabulary import NOBODY, Instant, LunId, ReservationKey
+from hvcluster.model.vocabulary import NOBODY, Instant, LunId, PathName, ReservationKey
 from hvcluster.node.core import arbitration
 from hvcluster.node.core.arbitration import Content, Held
 from hvcluster.node.core.outbox import Outbox
@@ -90,8 +91,10 @@ def a_challenger_does_not_wait(patch: Patch) -> None:
     """A challenger preempts the owner of the witness at once."""
     real = arbitration.hold
 
-    def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_us: int) -> Steps[Held]:
-        return real(out, paths, lun, key, 1)
+    def hold(
+        out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, _: int, needed: Callable[[], bool]
+    ) -> Steps[tuple[Held, tuple[PathName, ...]]]:
+        return real(out, paths, lun, key, 1, needed)
 
     patch.set(arbitration, "hold", hold)
 
@@ -100,7 +103,7 @@ def a_challenger_does_not_wait(patch: Patch) -> None:
 def the_owner_does_not_defend(patch: Patch) -> None:
     """The owner of the witness sees that it still holds it, and leaves challengers alone."""
 
-    def defend(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey) -> Steps[tuple[Held, Instant]]:
+    def defend(out: Outbox, paths: Paths, _: Paths, lun: LunId, key: ReservationKey) -> Steps[tuple[Held, Instant]]:
         asked = out.now
         what = yield from look(paths, lun)
         if what is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvcluster.model.vocabulary import NOBODY, US_PER_S
+from hvcluster.model.vocabulary import NOBODY, US_PER_S, NodeId
 from hvcluster.node.core import events as ev
 from hvcluster.sim.campaign import Plan, run_seed
 from hvcluster.sim.machines import Machine
@@ -60,6 +60,33 @@ def test_a_node_that_returns_costs_the_last_one_nothing(nodes: int, witness: boo
         assert world.judge.problems() == []
         assert world.judge.counts.get("QUORUM_LOST", 0) == 0
         assert world.clients.serving == generations, "every VM ran on, where it was"
+
+
+def test_a_path_that_returns_costs_the_last_node_neither_the_witness_nor_its_quorum() -> None:
+    """The witness is written only on paths that its holder registered on; when none of them is left it is held anew."""
+    world = World(Plan(nodes=1, vms=1, paths=2).definition(), seed=1)
+    world.start()
+    world.run_for(2 * US_PER_S)
+    node = world.machines[NodeId(1)]
+    first, second = node.links.values()
+    first.cut_out = first.cut_in = True
+    world.run_for(60 * US_PER_S)
+    assert world.judge.problems() == []
+    generations = dict(world.clients.serving)
+    for back, lost in ((first, None), (None, second), (second, first)):
+        if back is not None:
+            back.cut_out = back.cut_in = False
+        if lost is not None:
+            lost.cut_out = lost.cut_in = True
+        world.run_for(30 * US_PER_S)
+        for paused in (True, False):  # entries, which the witness has to take
+            node.deliver(ev.Requested(TICKET, ev.SetNodePaused(node.node, paused)))
+            world.run_for(10 * US_PER_S)
+            assert node.replies.pop(TICKET).ok
+    assert world.judge.counts.get("QUORUM_LOST", 0) == 0
+    assert world.judge.counts.get("WITNESS_LOST", 0) == 0
+    assert world.clients.serving == generations, "the VM ran on"
+    assert world.judge.problems() == []
 
 
 def test_a_polite_stop_ends_although_votes_never_change() -> None:

@@ -7,6 +7,7 @@ docs/divergence.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from hvcluster.model.facts import FactKind
@@ -33,6 +34,7 @@ class Held(Enum):
     NO = "another node holds it (status 170)"
     NO_PATH = "the array did not answer"
     UNREADABLE = "what is on it is not a witness, or not all of it"
+    NEEDLESS = "a leader was heard meanwhile: its vote is needed no more"
 
 
 @value
@@ -45,9 +47,13 @@ class Content:
     next_lba: int
 
 
-def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_us: int) -> Steps[Held]:
+def hold(
+    out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_us: int, needed: Callable[[], bool]
+) -> Steps[tuple[Held, tuple[PathName, ...]]]:
     """Register; take the witness if nobody holds it; otherwise challenge its owner and preempt only if it did not
-    defend.
+    defend. Also tells on which paths we are registered: no other can be written through.
+
+    `needed`: asked before the witness is taken from anybody; once it is not, whoever holds it keeps it.
     """
     mine = key.encode()
     registered: tuple[PathName, ...] = ()
@@ -56,17 +62,19 @@ def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_u
     registered, what = yield from register(paths, lun, mine)
     for _ in range(ROUNDS):
         if not registered:
-            return Held.NO_PATH
+            return Held.NO_PATH, registered
         if what is None:
             what = yield from look(lambda: registered, lun)
         if what is None:
-            return Held.NO_PATH
+            return Held.NO_PATH, registered
         if mine not in what.keys:
-            return Held.NO  # its owner defended: our registration is gone
+            return Held.NO, registered  # its owner defended: our registration is gone
         path = registered[0]
         if what.holder == mine:
             yield from _remove_others(path, lun, mine, what.keys)
-            return Held.YES
+            return Held.YES, registered
+        if not needed():
+            return Held.NEEDLESS, registered
         if what.holder is None:
             yield from reserve(path, lun, mine)
         elif _may_be_taken(what.holder, key):
@@ -75,13 +83,15 @@ def hold(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_u
             challenged = what.holder
             _note_challenge(out, what.holder, challenge_us)
             yield Wait(challenge_us)
+            if not needed():
+                return Held.NEEDLESS, registered
             yield from preempt(path, lun, mine, challenged)  # refused: it defended, or gave it back; look which
         elif challenged != what.holder:
-            return Held.NO  # another challenger was first; it removes our key
+            return Held.NO, registered  # another challenger was first; it removes our key
         else:
             yield from preempt(path, lun, mine, challenged)  # the first answer was UNKNOWN and the owner still stands
         what = None
-    return Held.NO
+    return Held.NO, registered
 
 
 def _may_be_taken(holder: int, key: ReservationKey) -> bool:
@@ -103,8 +113,13 @@ def _remove_others(path: PathName, lun: LunId, mine: int, keys: tuple[int, ...])
             yield from preempt(path, lun, mine, other)
 
 
-def defend(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey) -> Steps[tuple[Held, Instant]]:
-    """See that we still hold it and remove every challenger. The instant is when the proof was asked for."""
+def defend(
+    out: Outbox, paths: Paths, registered: Paths, lun: LunId, key: ReservationKey
+) -> Steps[tuple[Held, Instant]]:
+    """See, on any path, that we still hold it, and remove every challenger, on one that we are registered on.
+
+    The instant is when the proof was asked for.
+    """
     mine = key.encode()
     asked = out.now
     what = yield from look(paths, lun)
@@ -114,7 +129,7 @@ def defend(out: Outbox, paths: Paths, lun: LunId, key: ReservationKey) -> Steps[
         return Held.NO, asked
     others = [other for other in sorted(set(what.keys)) if other != mine]
     for other in others:
-        path = paths()[0] if paths() else None
+        path = registered()[0] if registered() else None
         if path is None or (yield from preempt(path, lun, mine, other)) is not Status.GOOD:
             return Held.NO_PATH, asked
         challenger = ReservationKey.decode(other)

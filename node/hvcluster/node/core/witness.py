@@ -13,7 +13,7 @@ from enum import Enum
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import MAX_CLOCK_DRIFT, Timing
 from hvcluster.model.scsi import Status
-from hvcluster.model.vocabulary import Generation, Instant, LunId, ReservationKey
+from hvcluster.model.vocabulary import Generation, Instant, LunId, PathName, ReservationKey
 
 from . import arbitration
 from .arbitration import Content, Held
@@ -56,6 +56,7 @@ class Witness:
         "_out",
         "_paths",
         "_procedures",
+        "_registered",
         "_replication",
         "_state",
         "_timing",
@@ -90,6 +91,7 @@ class Witness:
         self._candidate = False
         self._behind_since: Instant | None = None
         self._key: ReservationKey | None = None
+        self._registered: tuple[PathName, ...] = ()
         self._content: Content | None = None
         self._written_term = 0
         self._cursor = 0
@@ -125,6 +127,10 @@ class Witness:
             return self._written_term != self._state.term and now < self.lease_until()
         return self.hold is Hold.ARBITRATING
 
+    def _ours(self) -> tuple[PathName, ...]:
+        """The paths that are up and that we are registered on: on one that came later every write is refused."""
+        return tuple(path for path in self._paths() if path in self._registered)
+
     # arbitration
 
     def arbitrate(self, now: Instant) -> None:
@@ -153,10 +159,16 @@ class Witness:
         self._holds = (self._holds + 1) % KEYS_A_TERM
         generation = (self._state.term + 1) * KEYS_A_TERM + self._holds
         self._key = ReservationKey(Generation(generation % 2**32), self._state.me)
-        self._procedures.start(now, "witness-hold", self._hold_and_read(self._key), self._held)
+        self._procedures.start(now, "witness-hold", self._hold_and_read(now, self._key), self._held)
 
-    def _hold_and_read(self, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:
-        result = yield from arbitration.hold(self._out, self._paths, self._lun, key, self._timing.challenge)
+    def _hold_and_read(self, began: Instant, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:
+        def needed() -> bool:
+            """Whoever leads wants the witness; a candidate only until it hears a leader."""
+            return self._state.leads or self._state.leader_heard <= began
+
+        challenge = self._timing.challenge
+        result, registered = yield from arbitration.hold(self._out, self._paths, self._lun, key, challenge, needed)
+        self._registered = registered
         if result is not Held.YES:
             return result, NEVER, None
         asked = self._out.now
@@ -164,7 +176,7 @@ class Witness:
         return (Held.YES if content is not None else Held.UNREADABLE), asked, content
 
     def _prove(self, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:
-        result, asked = yield from arbitration.defend(self._out, self._paths, self._lun, key)
+        result, asked = yield from arbitration.defend(self._out, self._paths, self._ours, self._lun, key)
         return result, asked, self._content
 
     def _held(self, now: Instant, outcome: tuple[Held, Instant, Content | None]) -> None:
@@ -239,7 +251,7 @@ class Witness:
         if header.term > term or (header.term == term and header.vote != self._state.me):
             return
         voted = header.voted(term, self._state.me)
-        steps = arbitration.write(self._paths, self._lun, 0, voted.encode())
+        steps = arbitration.write(self._ours, self._lun, 0, voted.encode())
 
         def done(at: Instant, status: Status) -> None:
             if status is Status.GOOD:
@@ -272,7 +284,7 @@ class Witness:
             self._write_image(now, content)
             return
         lba, term, last = self._cursor, state.term, entries[-1].index
-        steps = arbitration.write(self._paths, self._lun, lba, data)
+        steps = arbitration.write(self._ours, self._lun, lba, data)
 
         def done(at: Instant, status: Status) -> None:
             self._written(at, status, term, last, lba + blocks_of(len(data)))
@@ -294,9 +306,9 @@ class Witness:
         term, last = state.term, state.log.last_index
 
         def steps() -> Steps[Status]:
-            status = yield from arbitration.write(self._paths, self._lun, image.lba, image.data)
+            status = yield from arbitration.write(self._ours, self._lun, image.lba, image.data)
             if status is Status.GOOD:
-                status = yield from arbitration.write(self._paths, self._lun, 0, header.encode())
+                status = yield from arbitration.write(self._ours, self._lun, 0, header.encode())
             return status
 
         def done(at: Instant, status: Status) -> None:
@@ -321,18 +333,25 @@ class Witness:
         if status is Status.RESERVATION_CONFLICT:
             self._lost(now, "a write to the witness met RESERVATION CONFLICT")
         else:
-            self._procedures.cancel("witness-defend")
-            self._forget()  # what arrived is not known: hold it anew, under a new key, and read
-            if self._state.leads:
-                self._begin(now)
+            self._anew(now)
+
+    def _anew(self, now: Instant) -> None:
+        """What arrived is not known, or no path is left that we are registered on: register again, and read."""
+        self._procedures.cancel("witness-write")
+        self._procedures.cancel("witness-defend")
+        self._forget()
+        if self._state.leads:
+            self._begin(now)
 
     # keeping and giving back
 
     def timer(self, now: Instant) -> None:
         """Time to defend what we hold, or to try again as leader."""
-        if self.hold is Hold.HELD and self._key is not None:
+        if self.hold is Hold.HELD and self._paths() and not self._ours():
+            self._anew(now)  # only paths are left that came later
+        elif self.hold is Hold.HELD and self._key is not None:
             if not self._procedures.active("witness-defend"):
-                steps = arbitration.defend(self._out, self._paths, self._lun, self._key)
+                steps = arbitration.defend(self._out, self._paths, self._ours, self._lun, self._key)
                 self._procedures.start(now, "witness-defend", steps, self._defended)
             self._out.timer(TIMER, now + self._timing.arbitration)
         elif self.hold is Hold.NONE and self._state.leads:
@@ -370,7 +389,7 @@ class Witness:
             self._procedures.cancel(name)
         self._forget()
         self.hold = Hold.RELEASING
-        steps = give_up(self._paths, self._lun, ReservationKey(arbitration.GIVEN_UP, self._state.me).encode())
+        steps = give_up(self._ours, self._lun, ReservationKey(arbitration.GIVEN_UP, self._state.me).encode())
         self._procedures.start(now, "witness-release", steps, self._released)
 
     def _released(self, now: Instant, _: None) -> None:
