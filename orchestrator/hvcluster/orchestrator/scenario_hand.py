@@ -256,12 +256,15 @@ class Hand:
         self._later(self._resume_all(), "resume all nodes")
 
     async def _resume_all(self) -> None:
-        """An operator asks until nobody is paused any more: who asks a node that has just started is refused."""
-        while True:
+        """An operator asks until nobody is paused any more: who asks a node that has just started is refused.
+
+        A leader that has just been elected shows an older database for a moment, so it is looked at twice.
+        """
+        clear = 0
+        while clear < 2:
             best = (await look(self._observer)).best
             paused = [] if best is None or not best.quorum else [row.id for row in best.nodes if row.state == "PAUSED"]
-            if best is not None and best.quorum and not paused:
-                return
+            clear = clear + 1 if best is not None and best.quorum and not paused else 0
             for node in paused:
                 await self._request(_pausing(NodeId(node), False), None)
             await asyncio.sleep(RESUME_EVERY_S)

@@ -204,6 +204,8 @@ class Strikes:
     def _resume_all(self) -> None:
         """An operator asks until nobody is paused any more: who asks a node that has just started is refused."""
         leader = self.leader()
+        if leader is not None and leader.core.state.log.term_at(leader.core.state.commit) != leader.core.state.term:
+            leader = None  # it has just been elected: its database is not up to date before it has committed an entry
         paused = [m.id for m in leader.core.replica.database.members.values() if m.paused] if leader else []
         for node in paused:
             if leader is not None:
