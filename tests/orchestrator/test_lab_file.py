@@ -92,6 +92,11 @@ BAD = {
     "three buses": (GOOD + "[buses]\nports = [1, 2, 3]\n", 19, "3 ports for 2 buses"),
     "no vote": (GOOD.replace('"A"', '"A"\nweight = 0').replace('"B"', '"B"\nweight = 0'), 5, "no node has a vote"),
     "syntax": (GOOD + "lun = \n", 18, "not TOML"),
+    "a table of nodes that is empty": ("node = []\n" + GOOD[: GOOD.index("[[node]]")], 1, "the lab has no node"),
+    "no truth": (GOOD + '[properties]\ndynamic_quorum = "no"\n', 19, "must be true or false, not a text"),
+    "a scale beyond all numbers": (GOOD.replace('"C1"', '"C1"\ntime_scale = 1' + "0" * 400), 3, "a smaller number"),
+    "a time beyond all numbers": (GOOD + "[properties]\nregroup_delay_ms = 1" + "0" * 400, 19, "a smaller number"),
+    "thousands of digits": (GOOD + "port = " + "9" * 5000, 18, "thousands of digits"),
     "bad VM name": (GOOD.replace('"D1"', '"a/b"'), 16, "is no VM name"),
 }  # fmt: skip
 
@@ -108,6 +113,16 @@ def test_all_problems_are_told_at_once() -> None:
     """Bad input: all problems at once."""
     text = GOOD.replace("id = 2", "id = 1").replace('"B"', '"A"') + 'x = 1\n[[vm]]\nname = "D1"\nlun = 5\n'
     assert len(problems(text)) >= 4
+
+
+def test_an_empty_file_lacks_a_name_and_a_node() -> None:
+    """Bad input: what is missing is told at once as well."""
+    assert [said.partition(";")[0] for _, said in problems("")] == ["name is missing", "the lab has no node"]
+
+
+def test_a_file_of_a_windows_editor_is_read() -> None:
+    """Notepad puts a mark before the first letter and ends lines its own way."""
+    assert lab_file.parse(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()) == lab_file.parse(GOOD)
 
 
 def test_sixty_five_nodes_are_too_many() -> None:

@@ -31,6 +31,16 @@ BAD = {
     "no step": (LAB, "1 to 200 [[step]]"),
     "a key that was once there": ("docker = true\n" + LAB + STEP, "`docker` is unknown"),
     "not TOML": ("why = \n", "not TOML"),
+    "thousands of digits": (LAB + "nodes = " + "9" * 5000 + "\n" + STEP, "3: a number has thousands of digits"),
+    "a date as a time": (LAB + "[[step]]\nwait_s = 1979-05-27\n", "`wait_s` is 1979-05-27"),
+    "a property beyond all numbers": (
+        LAB + "properties = { regroup_delay_ms = 1" + "0" * 400 + " }\n" + STEP,
+        "write a smaller number",
+    ),
+    "a profile that is not there, and a path that is": (
+        LAB + 'profile = "ws95"\n[[step]]\ndo = "cut_array"\ntarget = "leader"\nwire = "A"\n',
+        "there is no profile 'ws95'",
+    ),
     "too many paths": (LAB + "paths = 5\n" + STEP, "0 to 4"),
     "a truth as a number": (LAB + "nodes = true\n" + STEP, "1 to 64"),
     "witness in words": (LAB + 'witness = "yes"\n' + STEP, "write true or false"),
@@ -113,8 +123,18 @@ def test_a_scenario_is_named_by_its_file_and_its_problems_by_the_path() -> None:
     lines = str(raised.value).splitlines()
     assert lines[0] == "some/where/x.toml has 3 problems; nothing was started"
     assert [line.split(" ", 1)[0] for line in lines[1:]] == [f"some/where/x.toml:{number}:" for number in (1, 1, 1)]
-    with pytest.raises(ScenarioError, match="not UTF-8"):
-        parse("x.toml", b"why = '\xff'")
+    with pytest.raises(ScenarioError, match="toml:2: the file is not UTF-8"):
+        parse("x.toml", b"# \nwhy = '\xff'")
+    with pytest.raises(ScenarioError, match="toml:2: not TOML: Cannot overwrite a value; see column 8"):
+        parse("x.toml", "why='x'\nwhy='y'\n")
+    found = problems(LAB + 'owners = [8, 9]\nprofile = "ws95"\nproperties = { regroup_delay_ms = -1 }\n' + STEP)
+    assert len(found) == 4, "one for each owner, the profile and the property"
+
+
+def test_a_file_of_a_windows_editor_is_read() -> None:
+    """Notepad puts a mark before the first letter and ends lines its own way."""
+    text = LAB + STEP
+    assert parse("x", b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()) == parse("x", text)
 
 
 def test_every_fault_says_what_it_strikes() -> None:
@@ -159,11 +179,16 @@ def test_any_value_anywhere_is_judged_not_raised(key: str, value: object) -> Non
             assert isinstance(parse("x", text), Scenario)
 
 
-@pytest.mark.parametrize(("content", "status"), [(None, Exit.NOT_FOUND), ("colour = 1\n", Exit.LAB_INVALID)])
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(None, Exit.NOT_FOUND), ("a directory", Exit.NOT_FOUND), ("colour = 1\n", Exit.LAB_INVALID)],
+)
 def test_both_commands_refuse_a_file_alike(tmp_path: Path, content: str | None, status: Exit) -> None:
     """Bad input: the same words and the same exit status, whether time is virtual or real."""
     file = tmp_path / "x.toml"
-    if content is not None:
+    if content == "a directory":
+        file.mkdir()
+    elif content is not None:
         file.write_text(content)
     program = "from hvcluster.orchestrator.cli import main; main()"
     sim, real = (

@@ -5,10 +5,66 @@ Law: collects and names places; what is wrong is for whoever reads the file to s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import difflib
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 from .toml_lines import Lines, Path
+
+WHOLE_LIMIT: Final = 2**63
+"""TOML has whole numbers of 64 bits."""
+_SYNTAX: Final = re.compile(r"^(.*?) \(at line (\d+), column (\d+)\)$")
+_LONG_NUMBER: Final = re.compile(r"[0-9_]{4000,}")
+
+
+class NotToml(Exception):
+    """A file that cannot be read as TOML at all: where, why, and what to do."""
+
+    def __init__(self, line: int, text: str, remedy: str) -> None:
+        self.line = line
+        self.text = text
+        self.remedy = remedy
+        super().__init__(f"{line}: {text}; {remedy}")
+
+
+def toml(data: str | bytes) -> tuple[str, dict[str, Any]]:
+    """The text of a file, without the mark that editors of Windows put first, and what it says. Raises NotToml."""
+    try:
+        text = (data if isinstance(data, str) else data.decode()).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise NotToml(line, "the file is not UTF-8", "save it as UTF-8") from None
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = _SYNTAX.match(str(error))
+        if match is None:
+            raise NotToml(text.count("\n") + 1, f"not TOML: {error}", "complete the last statement") from None
+        raise NotToml(int(match[2]), f"not TOML: {match[1]}", f"see column {match[3]}") from None
+    except RecursionError:
+        raise NotToml(1, "lists or tables are nested too deeply", "two levels are enough") from None
+    except ValueError:  # Python reads no number of so many digits
+        found = _LONG_NUMBER.search(text)
+        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        raise NotToml(line, "a number has thousands of digits", "write a smaller one") from None
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'x'?" or an empty string: for unknown names everywhere in the product."""
+    names = list(known)
+    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
+    found = difflib.get_close_matches(name.lower(), lowered, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(repr(lowered[match]) for match in found)}?" if found else ""
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a TOML file, and not as Python writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    moment = getattr(value, "isoformat", None)  # dates and times
+    return str(value) if moment is not None else repr(value)
 
 
 def place(path: Path) -> str:
@@ -56,7 +112,7 @@ class Complaints:
         """A true or a false."""
         value = table.get(key, default)
         if not isinstance(value, bool):
-            self.add(path, f"`{key}` is {value!r}; write true or false", key)
+            self.add(path, f"`{key}` is {shown(value)}; write true or false", key)
             return default
         return value
 
@@ -68,7 +124,7 @@ class Complaints:
         good = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
         if good and value != float("inf"):
             return float(value)  # type: ignore[arg-type]
-        said = f"is {value!r}" if key in table else "is missing"
+        said = f"is {shown(value)}" if key in table else "is missing"
         self.add(path, f"`{key}` {said}; {remedy}", key)
         return None
 

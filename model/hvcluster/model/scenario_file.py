@@ -6,12 +6,11 @@ steps are read in `scenario_steps`.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from .complaints import Complaints
+from .complaints import WHOLE_LIMIT, Complaints, NotToml, shown, toml
 from .definition import ClusterDefinition, GroupDefinition, NodeDefinition
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, problems, with_values
 from .scenario import Scenario, ScenarioError
@@ -31,16 +30,13 @@ _PROPERTIES: Final = ("lab", "properties")
 def read(file: str, data: str | bytes) -> Scenario:
     """The scenario in the text of `file`, which names it as well. Raises ScenarioError."""
     try:
-        text = data if isinstance(data, str) else data.decode()
-        document = tomllib.loads(text)
-    except UnicodeDecodeError:
-        raise ScenarioError(file, ["1: the file is not UTF-8; save it as UTF-8"]) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ScenarioError(file, [f"1: not TOML: {error}; correct that first"]) from None
+        text, document = toml(data)
+    except NotToml as error:
+        raise ScenarioError(file, [str(error)]) from None
     complaints = Complaints(text)
     reader = _Reader(file.replace("\\", "/").rpartition("/")[2].removesuffix(".toml"), complaints)
     scenario = reader.scenario(document)
-    if scenario is None or complaints.found:
+    if complaints.found:
         raise ScenarioError(file, complaints.sentences())
     return scenario
 
@@ -54,8 +50,8 @@ class _Reader:
         self._nodes: tuple[str, ...] = ()
         self._vms: tuple[str, ...] = ()
 
-    def scenario(self, document: dict[str, Any]) -> Scenario | None:
-        """The whole file, None if there is no lab in it."""
+    def scenario(self, document: dict[str, Any]) -> Scenario:
+        """The whole file; of no use when something is wrong with it."""
         wrong = self._wrong
         wrong.known((), document, _FILE_KEYS)
         why = document.get("why")
@@ -63,7 +59,7 @@ class _Reader:
             wrong.add((), "`why` is missing; say in a sentence what the scenario is for", "why")
         seed = document.get("seed")
         if seed is not None and (type(seed) is not int or not 0 <= seed <= MAX_SEED):
-            wrong.add((), f"`seed` is {seed!r}; write a whole number, or leave it out", "seed")
+            wrong.add((), f"`seed` is {shown(seed)}; write a whole number, or leave it out", "seed")
         every_s: float | None = 1.0
         if "requests_every_s" in document:
             remedy = "write how many seconds lie between two requests of a client, 0.01 to 3600"
@@ -73,16 +69,13 @@ class _Reader:
             wrong.add((), "`lab` is no table; write it as [lab]", "lab")
             lab = {}
         definition = self._definition(lab)
-        cast = Cast(self._nodes, self._vms, definition is None or definition.witness_lun is not None)
-        paths = definition.paths if definition is not None else ()
-        steps = read_steps(document.get("step", []), cast, tuple(str(path) for path in paths), wrong)
-        if definition is None:
-            return None
+        cast = Cast(self._nodes, self._vms, definition.witness_lun is not None)
+        steps = read_steps(document.get("step", []), cast, tuple(str(path) for path in definition.paths), wrong)
         return Scenario(self._name, str(why).strip(), definition, steps, seed, every_s or 1.0)
 
     # [lab]
 
-    def _definition(self, lab: Mapping[str, Any]) -> ClusterDefinition | None:
+    def _definition(self, lab: Mapping[str, Any]) -> ClusterDefinition:
         self._wrong.known(_LAB, lab, _LAB_KEYS)
         nodes = self._count(lab, "nodes", 3, 1, MAX_NODES)
         vms = self._count(lab, "vms", 2, 0, MAX_VMS)
@@ -91,9 +84,6 @@ class _Reader:
         self._vms = tuple(f"D{number}" for number in range(1, vms + 1))
         witness = self._wrong.truth(_LAB, lab, "witness", True)
         owners = self._owners(lab)
-        properties = self._properties(lab)
-        if properties is None:
-            return None
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
@@ -104,14 +94,14 @@ class _Reader:
             ),
             witness_lun=LunId(1) if witness else None,
             paths=tuple(PathName(chr(ord("A") + number)) for number in range(paths)),
-            properties=properties,
+            properties=self._properties(lab),
         )
 
     def _count(self, lab: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
         value = lab.get(key, default)
         if type(value) is int and least <= value <= most:
             return value
-        self._wrong.add(_LAB, f"`{key}` is {value!r}; write a whole number from {least} to {most}", key)
+        self._wrong.add(_LAB, f"`{key}` is {shown(value)}; write a whole number from {least} to {most}", key)
         return default
 
     def _owners(self, lab: Mapping[str, Any]) -> list[NodeId]:
@@ -121,35 +111,36 @@ class _Reader:
                 _LAB, "`owners` is no list of at most one node id per VM; write one such as [1, 2]", "owners"
             )
             return []
-        for owner in owners:
-            if type(owner) is not int or not 1 <= owner <= len(self._nodes):
+        known = [type(owner) is int and 1 <= owner <= len(self._nodes) for owner in owners]
+        for owner, good in zip(owners, known, strict=True):
+            if not good:
                 remedy = f"write ids from 1 to {len(self._nodes)}"
-                self._wrong.add(_LAB, f"`owners` names no node: {owner!r}; {remedy}", "owners")
-                return []
-        return [NodeId(owner) for owner in owners]
+                self._wrong.add(_LAB, f"`owners` names no node: {shown(owner)}; {remedy}", "owners")
+        return [NodeId(owner) for owner in owners] if all(known) else []
 
-    def _properties(self, lab: Mapping[str, Any]) -> Properties | None:
+    def _properties(self, lab: Mapping[str, Any]) -> Properties:
         profile, values = lab.get("profile", DEFAULT_PROFILE), lab.get("properties", {})
         if profile not in PROFILES:
             self._wrong.add(_LAB, f"there is no profile {profile!r}; one of {', '.join(PROFILES)}", "profile")
-            return None
+            profile = DEFAULT_PROFILE
         if not isinstance(values, dict):
             self._wrong.add(_LAB, "`properties` is no table; write [lab.properties]", "properties")
-            return None
+            values = {}
         kinds = {field.name: type(field.default) for field in fields(Properties) if field.name != "profile"}
         self._wrong.known(_PROPERTIES, values, tuple(kinds))
-        good = True
+        words = {bool: "true or false", int: "a whole number", float: "a number"}
+        good: dict[str, Any] = {}
         for key, value in values.items():
             kind = kinds.get(key)
-            if kind is not None and type(value) is not kind and not (kind is float and type(value) is int):
-                words = {bool: "true or false", int: "a whole number", float: "a number"}
-                self._wrong.add(_PROPERTIES, f"`{key}` is {value!r}; write {words[kind]}", key)
-                good = False
-            good = good and kind is not None
-        if not good:
-            return None
-        properties = with_values(defaults(profile), values)
-        found = problems(properties)
-        for key, text in found:
+            if kind is None:
+                continue
+            fits = type(value) is kind or (kind is float and type(value) is int)
+            if fits and (isinstance(value, float) or abs(value) < WHOLE_LIMIT):
+                good[key] = value
+            else:
+                smaller = "a smaller number" if fits else words[kind]
+                self._wrong.add(_PROPERTIES, f"`{key}` is {shown(value)}; write {smaller}", key)
+        properties = with_values(defaults(profile), good)
+        for key, text in problems(properties):
             self._wrong.add(_PROPERTIES, text, key)
-        return None if found else properties
+        return properties

@@ -5,14 +5,13 @@ Law: nothing is started here and nothing is guessed: a file with one problem mak
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from hvcluster.model import properties as cluster_properties
+from hvcluster.model.complaints import WHOLE_LIMIT, NotToml, toml
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, Properties
 from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
@@ -43,9 +42,6 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_PATHS: Final = 4
 """Ports of the array; two are usual, and each costs every node a stream."""
 
-_SYNTAX_LINE = re.compile(r"^(.*?) \(at line (\d+), column (\d+)\)$")
-
-
 K = TypeVar("K")
 
 
@@ -62,35 +58,20 @@ def load(path: Path) -> Lab:
     data = path.read_bytes()
     if len(data) > MAX_FILE_BYTES:
         raise LabInvalid([Problem(1, f"the file has {len(data)} bytes", "a lab fits into 1 MiB", str(path))])
-    try:
-        return parse(data.decode(), str(path))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise LabInvalid([Problem(line, "the file is not UTF-8", "save it as UTF-8", str(path))]) from None
+    return parse(data, str(path))
 
 
-def parse(text: str, file: str = DEFAULT_FILE) -> Lab:
+def parse(data: str | bytes, file: str = DEFAULT_FILE) -> Lab:
     """Read the text of a lab file. Raises LabInvalid."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise LabInvalid([_syntax(error, text, file)]) from None
-    except RecursionError:
-        raise LabInvalid(
-            [Problem(1, "lists or tables are nested too deeply", "a lab needs two levels", file)]
-        ) from None
+        text, document = toml(data)
+    except NotToml as error:
+        raise LabInvalid([Problem(error.line, error.text, error.remedy, file)]) from None
     report = Report(file, Lines(text))
     lab = _lab(Section(report, (), document))
     if report.problems:
         raise LabInvalid(report.problems)
     return lab
-
-
-def _syntax(error: tomllib.TOMLDecodeError, text: str, file: str) -> Problem:
-    match = _SYNTAX_LINE.match(str(error))
-    if match:
-        return Problem(int(match.group(2)), f"not TOML: {match.group(1)}", f"see column {match.group(3)}", file)
-    return Problem(text.count("\n") + 1, f"not TOML: {error}", "complete the last statement", file)
 
 
 def _lab(top: Section) -> Lab:
@@ -148,6 +129,8 @@ def _properties(cluster: Section, overrides: Section) -> Properties:
         elif type(value) is not type(known[key]):
             wanted = kind_name(known[key])
             overrides.complain(key, f"{key} must be {wanted}, not {kind_name(value)}", f"write {key} as {wanted}")
+        elif isinstance(value, int) and abs(value) >= WHOLE_LIMIT:
+            overrides.complain(key, f"{key} is {value}", "write a smaller number")
         else:
             values[key] = cast("int | bool", value)
     properties = cluster_properties.with_values(cluster_properties.defaults(profile), values)
@@ -160,7 +143,7 @@ def _properties(cluster: Section, overrides: Section) -> Properties:
 
 def _nodes(top: Section) -> list[LabNode]:
     sections = top.sections("node")
-    if not sections and not top.report.problems:
+    if top.raw("node") in (None, []):
         top.complain("node", "the lab has no node", 'add [[node]] with name = "HyperV-1"')
     if len(sections) > MAX_NODES:
         sections[MAX_NODES].complain(

@@ -6,11 +6,12 @@ together is judged in `lab_file`.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from hvcluster.model.complaints import WHOLE_LIMIT
+from hvcluster.model.complaints import near as near
 from hvcluster.model.toml_lines import Lines, Path
 
 T = TypeVar("T")
@@ -50,16 +51,8 @@ class Report:
         return self.lines.of(path)
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" or an empty string: for unknown names everywhere in the product."""
-    names = list(known)
-    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
-    found = difflib.get_close_matches(name.lower(), lowered, n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(lowered[match]) for match in found)}?" if found else ""
-
-
 _KIND_NAMES: Final[dict[type, str]] = {
-    bool: "a truth value",
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "a text",
@@ -146,6 +139,9 @@ class Section:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._wrong(key, value, "a number")
+            return None
+        if isinstance(value, int) and abs(value) >= WHOLE_LIMIT:
+            self.complain(key, f"{key} is {value}", "write a smaller number")
             return None
         return float(value)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +107,11 @@ def _prepare(lab: Lab, directory: LabDir, wish: Wish) -> Runtime:
             raise Failure(
                 Exit.PORT_BUSY, str(error), "end the holder, or choose another port in the lab file"
             ) from None
+        except OSError as error:
+            if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
+                raise
+            remedy = "write an address of this machine as bind in [network], or leave it out"
+            raise Failure(Exit.LAB_INVALID, f"nothing can listen at {lab.bind!r}: {error.strerror}", remedy) from None
         except brokers.NoMosquitto as error:
             raise Failure(Exit.REFUSED, str(error)) from None
         plan.make_directories(directory, runtime)

@@ -5,6 +5,7 @@ Law: options shared by all commands, and the choice they lead to; nothing is sta
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -30,6 +31,20 @@ _COMMAND: Final = re.compile(
     "`(hvc (?:status|watch|log|journal|kill|start|freeze|thaw|stop|wipe|cut|heal|bus|san|move|probe|down)[^`]*)`"
 )
 """Commands in remedies that mean one lab."""
+
+
+class _Positive(click.FloatRange):
+    """A number above 0 that ends somewhere; NaN is below nothing, so the range alone lets it through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no length of time; write a number above 0", param, ctx)
+        return number
+
+
+SECONDS: Final = _Positive(min=0, min_open=True)
+"""A length of time on a command line, in seconds or milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ def unreadable() -> Iterator[None]:
     except FileNotFoundError as error:
         remedy = "docs/scenarios.md says how to write one; scenarios/ has some"
         raise Failure(Exit.NOT_FOUND, f"there is no scenario file {error.filename}", remedy) from None
+    except IsADirectoryError as error:
+        remedy = f"name the files in it: {error.filename}/*.toml"
+        raise Failure(Exit.NOT_FOUND, f"{error.filename} is a directory and no scenario file", remedy) from None
     except ScenarioError as error:
         raise Failure(Exit.LAB_INVALID, str(error), "docs/scenarios.md describes every key") from None
 

@@ -13,7 +13,7 @@ import click
 
 from hvcluster.orchestrator.errors import Exit, Failure
 
-from .options import Choice, lab_options
+from .options import SECONDS, Choice, lab_options
 
 if TYPE_CHECKING:
     from hvcluster.orchestrator.lab import Lab
@@ -79,6 +79,9 @@ def read_lab(file: Path) -> Lab:
         return lab_file.load(file)
     except FileNotFoundError:
         raise Failure(Exit.NOT_FOUND, f"there is no lab file {file}", f"write one with `hvc new lab {file}`") from None
+    except IsADirectoryError:
+        remedy = f"name a file in it, such as {file / DEFAULT_LAB}"
+        raise Failure(Exit.NOT_FOUND, f"{file} is a directory and no lab file", remedy) from None
     except lab_file.LabInvalid as error:
         head = f"{file} has {count(len(error.problems), 'problem')}; nothing was started"
         raise Failure(Exit.LAB_INVALID, "\n".join([head, *map(str, error.problems)])) from None
@@ -89,7 +92,7 @@ def read_lab(file: Path) -> Lab:
 @click.option("--foreground", is_flag=True, help="Stay; the lab ends with this command, however it ends.")
 @click.option("--fresh", is_flag=True, help="Forget what an earlier run of this lab saved.")
 @click.option("--no-chaos", is_flag=True, help="Processes take no faults (`hvc cut` is refused).")
-@click.option("--timeout", default=HEALTHY_S, show_default=True, help="Seconds to become healthy.")
+@click.option("--timeout", type=SECONDS, default=HEALTHY_S, show_default=True, help="Seconds to become healthy.")
 @click.option("--state", type=click.Path(path_type=Path), envvar="HVC_STATE", help="Where labs keep their state.")
 def up(file: Path, foreground: bool, fresh: bool, no_chaos: bool, timeout: float, state: Path | None) -> int:
     """Start a lab and return when it is healthy: every node UP, every VM Online.

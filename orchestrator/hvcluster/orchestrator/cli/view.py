@@ -15,7 +15,7 @@ import click
 
 from hvcluster.orchestrator.errors import Exit
 
-from .options import Choice, lab_options
+from .options import SECONDS, Choice, lab_options
 
 if TYPE_CHECKING:
     from hvcluster.orchestrator.driver import Driver
@@ -28,7 +28,7 @@ SETTLE_S = 0.3
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts; keys are added, never renamed.")
-@click.option("--wait", type=float, metavar="SECONDS", help="Wait until the lab is healthy first.")
+@click.option("--wait", type=SECONDS, metavar="SECONDS", help="Wait until the lab is healthy first.")
 @lab_options
 def status(as_json: bool, wait: float | None, choice: Choice) -> int:
     """Nodes, groups, resources, LUN reservations and quorum votes.

@@ -14,7 +14,7 @@ import click
 from hvcluster.orchestrator.errors import Exit, Failure
 from hvcluster.orchestrator.lab_reader import near
 
-from .options import Choice, lab_options
+from .options import SECONDS, Choice, lab_options
 
 
 @click.command()
@@ -120,8 +120,8 @@ def _vm_name(name: str, known: list[str]) -> str:
 
 @click.command()
 @click.argument("vms", nargs=-1)
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to ask.")
-@click.option("--interval-ms", type=float, default=20.0, show_default=True, help="Between two requests per VM.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="How long to ask.")
+@click.option("--interval-ms", type=SECONDS, default=20.0, show_default=True, help="Between two requests per VM.")
 @click.option("--read-only", is_flag=True, help="Only GET /; verify nothing.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @lab_options
