@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -110,13 +111,64 @@ def test_a_journal_of_another_campaign_is_refused(tmp_path: Path, capsys: pytest
     assert file.read_text() == before
 
 
+def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad input: notes, noise, a directory, a line that is no seed: each is named, and nothing is written."""
+    good = tmp_path / "good.jsonl"
+    explore(replace(WISH, count=2), Pool(1), Journal(good), quietly)
+    head, seed, other = good.read_bytes().splitlines(keepends=True)
+    cases = {
+        "notes.txt": (b"my important notes\n", "is no journal of a campaign"),
+        "noise": (b"\xff\x00\n" * 3, "is no journal of a campaign"),
+        "odd.jsonl": (head + seed + b"[1]\n", "has no seed on line 3"),
+        "torn.jsonl": (head + seed[:40] + b"\n" + other, "has no seed on line 2"),
+    }
+    for name, (content, words) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        assert words in refused(tmp_path / name, capsys)
+        assert (tmp_path / name).read_bytes() == content
+    assert "is a directory; name a file in it" in refused(tmp_path, capsys)
+    assert "there is no directory" in refused(tmp_path / "none" / "x.jsonl", capsys)
+    for begun in (b"", head[:30], head + seed + other[:40]):
+        good.write_bytes(begun)
+        arguments = ["--nodes", "2", "--vms", "1", "--minutes", "0.5", "--fault-every", "8", "--seeds", "2"]
+        assert main([*arguments, "--workers", "1", "--journal", str(good)]) == 0
+        assert len(good.read_bytes().splitlines()) == 3
+
+
+def refused(journal: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is said of a journal that cannot be used."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--nodes", "2", "--vms", "1", "--minutes", "0.5", "--seeds", "1", "--journal", str(journal)])
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_campaign_of_large_labs_at_once(tmp_path: Path) -> None:
+    """A worker does not finish its seed first, which takes a minute here; what to do next is said."""
+    journal = tmp_path / "campaign.jsonl"
+    program = "import sys; from hvcluster.sim.cli import main; sys.exit(main())"
+    arguments = ["explore", "--nodes", "40", "--vms", "100", "--workers", "1", "--journal", str(journal)]
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as campaign:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len(children(campaign.pid)) < 2:  # the worker, and who counts its semaphores
+            time.sleep(0.1)
+        time.sleep(1)
+        began = time.monotonic()
+        os.kill(campaign.pid, signal.SIGINT)
+        _, said = campaign.communicate(timeout=60)
+        assert time.monotonic() - began < 10
+    assert campaign.returncode == 130
+    assert f"--journal {journal}, goes on" in said
+
+
 def test_every_mistake_on_the_command_line_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Bad input: all problems in one go, with what would be right."""
     with pytest.raises(SystemExit) as ended:
-        main(["--nodes", "65", "--vms", "-1", "--seeds", "0", "--minutes", "0"])
+        main(["--nodes", "65", "--vms", "-1", "--seeds", "0", "--minutes", "0", "--findings", __file__])
     said = capsys.readouterr().err
     assert ended.value.code == 2
-    for words in ("--nodes is 65; from 1 to 64", "--vms is -1", "--seeds is 0", "--minutes is 0"):
+    for words in ("--nodes is 65; from 1 to 64", "--vms is -1", "--seeds is 0", "--minutes is 0", "is no directory"):
         assert words in said
 
 

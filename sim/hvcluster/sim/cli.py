@@ -7,9 +7,14 @@ raises what `open` and `model.scenario.parse` raise.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 import sys
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from hvcluster.model.complaints import near
 
 from . import overlay
 
@@ -48,10 +53,33 @@ def main(arguments: list[str] | None = None) -> int:
         print(HELP.format(commands=commands))
         return 0 if asked else 2
     if asked[0] not in COMMANDS:
-        print(f"hvc sim: there is no command {asked[0]!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
+        hint = near(asked[0], COMMANDS) or f"one of {', '.join(COMMANDS)}"
+        print(f"hvc sim: there is no command {asked[0]!r}; {hint}", file=sys.stderr)
         return 2
     if asked[0] in COMPILED:
         print(f"simulator: {overlay.use()}", file=sys.stderr)
     module = importlib.import_module(COMMANDS[asked[0]][0])
-    status = module.main(asked[1:])
+    with _quick_end():
+        status = module.main(asked[1:])
     return int(status)
+
+
+@contextlib.contextmanager
+def _quick_end() -> Iterator[None]:
+    """Ctrl-C ends the workers too. They would finish what they have in hand first: a minute, for a large lab."""
+
+    def stop(*_: object) -> NoReturn:
+        from multiprocessing import active_children
+
+        for child in active_children():
+            child.kill()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,6 +12,8 @@ import time
 from dataclasses import fields, replace
 from typing import Any
 
+from hvcluster.model.complaints import near
+
 from .exhaustive import Limits, Report, Search
 from .exhaustive_starts import BOUNDS, Bound, start
 from .exhaustive_steps import Faults
@@ -26,7 +28,7 @@ examples:
 
 A state is everything that may still matter: memory and disks of all nodes, what is on its way, the array, the time.
 Every message, command and answer that is on its way may be the next to arrive; time passes when nothing is.
-Exit status 0: every invariant held in every state; 1: one was broken; 2: usage.
+Exit status 0: every invariant held in every state; 1: one was broken; 2: usage; 130: interrupted.
 """
 
 
@@ -52,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
 def _chosen(made: argparse.ArgumentParser, asked: argparse.Namespace) -> list[Bound]:
     """The bounds that were asked for, with what was asked to be different; all that is wrong is said at once."""
     known = {bound.name: bound for bound in BOUNDS}
-    wrong = [f"no bound is called {name}; --list shows them all" for name in asked.bounds if name not in known]
+    wrong = [
+        f"no bound is called {name}; {near(name, known) or '--list shows them all'}"
+        for name in asked.bounds
+        if name not in known
+    ]
     budgets = {fault.name: getattr(asked, fault.name) for fault in fields(Faults)}
     budgets = {name: count for name, count in budgets.items() if count is not None}
     wrong += [f"--{name} is {count}; from 0 to 9" for name, count in budgets.items() if not 0 <= count <= 9]

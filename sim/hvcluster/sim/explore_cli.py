@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ examples:
   hvc sim explore --seeds 5000 --dask tcp://10.0.0.1:8786
 
 What breaks is shrunk to a scenario file with its trace (--findings DIR): `hvc sim replay FILE --story` tells it.
-Exit status 0: every invariant held; 1: one was broken; 2: usage.
+Exit status 0: every invariant held; 1: one was broken; 2: usage; 130: interrupted.
 """
 MOST_SHRUNK = 3
 """Findings of one campaign are mostly the same one."""
@@ -113,8 +113,35 @@ def _check(made: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
         wrong.append("without a path no VM can run; add --vms 0")
     if asked.facts and asked.seeds != 1:
         wrong.append("--facts is for one seed; add --seeds 1")
+    if asked.findings and asked.findings.exists() and not asked.findings.is_dir():
+        wrong.append(f"--findings {asked.findings} is no directory; name another one, it is made where there is none")
+    if asked.journal and (why := _unusable(asked.journal)):
+        wrong.append(f"--journal {asked.journal} {why}")
     if wrong:
         made.error("; ".join(wrong))
+
+
+def _unusable(journal: Path) -> str:
+    """Why no campaign can be written into this file, or go on from it; "" when one can. What is in it is left alone."""
+    if journal.is_dir():
+        return f"is a directory; name a file in it, such as {journal / 'campaign.jsonl'}"
+    if not journal.parent.is_dir():
+        return f"cannot be written: there is no directory {journal.parent}; make it, or name another file"
+    lines = journal.read_bytes().splitlines() if journal.exists() else []
+    wanted = {field.name for field in fields(Done)}
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            if number == len(lines) and (number > 1 or line.startswith(b'{"campaign":')):
+                continue  # half written when the campaign was ended; its seed is run again
+            values = None
+        names = set(values) if isinstance(values, dict) else set()
+        if number == 1 and "campaign" not in names:
+            return "is no journal of a campaign; name another file"
+        if number > 1 and names != wanted:
+            return f"has no seed on line {number}; remove that line, and what is missing is run again"
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -132,14 +159,22 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         made.error(str(error))
     except KeyboardInterrupt:
-        again = f"; the same command with --journal {asked.journal} goes on" if asked.journal else ""
-        print(f"\ninterrupted after {screen.count} seeds{again}", file=sys.stderr)
-        return 130
+        return _interrupted(f"after {screen.count} seeds", asked.journal)
     screen.finish(report)
-    if report.broken and not asked.no_shrink:
-        for done in [done for done in report.broken if done.events][:MOST_SHRUNK]:
-            _shrink(wish, done, asked.findings or Path(), asked.json)
+    try:
+        if report.broken and not asked.no_shrink:
+            for done in [done for done in report.broken if done.events][:MOST_SHRUNK]:
+                _shrink(wish, done, asked.findings or Path(), asked.json)
+    except KeyboardInterrupt:
+        return _interrupted("while a finding was made small", asked.journal)
     return int(bool(report.broken))
+
+
+def _interrupted(when: str, journal: Path | None) -> int:
+    again = f"the same command, with --journal {journal}, goes on"
+    without = "nothing was kept; with --journal FILE the same command goes on where it stopped"
+    print(f"\ninterrupted {when}; {again if journal else without}", file=sys.stderr)
+    return 130
 
 
 def _workers(made: argparse.ArgumentParser, asked: argparse.Namespace) -> Workers:

@@ -14,7 +14,7 @@ from hvcluster.model.scenario import parse
 
 from .scenarios import run
 from .story import story
-from .trace import difference, digest, trace
+from .trace import HEAD, difference, digest, trace
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="hvc sim replay",
         description="Play a scenario and compare every decision with the trace FILE.trace, bit for bit.",
-        epilog="Exit status 0: the same; 1: not the same, or there is no trace. Write one with --write.",
+        epilog="Exit status 0: the same; 1: not the same, or there is no trace (write one with --write); 2: usage; "
+        "3: no such file; 6: mistakes in it.",
     )
     made.add_argument("file", type=Path, metavar="FILE", help="a scenario file")
     made.add_argument("--write", action="store_true", help="write the trace instead of comparing")
@@ -34,6 +35,20 @@ def parser() -> argparse.ArgumentParser:
 def trace_of(file: Path) -> Path:
     """Where the trace of a scenario file lies."""
     return file.with_suffix(file.suffix + ".trace")
+
+
+def _compared(file: Path, lines: list[str]) -> str:
+    """Where a history parts from the trace beside its file, or why that cannot be said; "" when nowhere."""
+    beside = trace_of(file)
+    remedy = f"write it with `hvc sim replay --write {file}`"
+    if not beside.exists():
+        return f"there is no {beside}; {remedy}"
+    if beside.is_dir():
+        return f"{beside} is a directory and no trace; move it away, and {remedy}"
+    before = beside.read_text(errors="replace").splitlines()
+    if before[:1] != [HEAD]:
+        return f"{beside} is no trace: its first line is not {HEAD!r}; {remedy}"
+    return difference(before, lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,10 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.write:
         beside.write_text("\n".join(lines) + "\n")
         parted = ""
-    elif beside.exists():
-        parted = difference(beside.read_text().splitlines(), lines)
     else:
-        parted = f"there is no {beside}; write it with `hvc sim replay --write {asked.file}`"
+        parted = _compared(asked.file, lines)
     if asked.json:
         values = {"scenario": scenario.name, "same": not parted, "difference": parted, "trace": digest(lines)}
         print(json.dumps({**values, "problem": outcome.problem}))

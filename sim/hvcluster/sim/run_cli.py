@@ -15,13 +15,25 @@ from hvcluster.model.vocabulary import US_PER_S
 from .scenarios import run
 from .trace import digest, trace
 
+EPILOG = """\
+examples:
+  hvc sim run scenarios/node-killed.toml              a story, in virtual time
+  hvc sim run --facts scenarios/node-killed.toml      with every decision and its reason
+  hvc sim run --seeds 20 scenarios/*.toml             all of them, under 20 seeds each
+
+A file with a `seed` of its own is played with that one, once. docs/scenarios.md says how to write a file.
+Exit status 0: all is as the stories say; 1: it is not; 2: usage; 3: no such file; 6: mistakes in a file.
+"""
+MAX_SEED = 2**63 - 1
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
     made = argparse.ArgumentParser(
         prog="hvc sim run",
         description="Play scenario files in the simulator. `hvc run` plays the same files on real processes.",
-        epilog="A file with a `seed` of its own is played with that one.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("files", nargs="+", type=Path, metavar="FILE", help="scenario files")
     made.add_argument("--seed", type=int, default=1, metavar="N", help="the chance in wires and clocks [1]")
@@ -33,11 +45,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Play what was asked for; returns the exit status."""
-    asked = parser().parse_args(arguments)
+    made = parser()
+    asked = made.parse_args(arguments)
+    wrong = [] if 0 <= asked.seed <= MAX_SEED else [f"--seed is {asked.seed}; from 0 to {MAX_SEED}"]
+    if not 1 <= asked.seeds <= 10**9:
+        wrong.append(f"--seeds is {asked.seeds}; from 1 to {10**9}")
+    if wrong:
+        made.error("; ".join(wrong))
     scenarios = [parse(str(path), path.read_bytes()) for path in asked.files]
     failed = False
     for scenario in scenarios:
-        seeds = (scenario.seed,) if scenario.seed is not None else range(asked.seed, asked.seed + max(asked.seeds, 1))
+        seeds = (scenario.seed,) if scenario.seed is not None else range(asked.seed, asked.seed + asked.seeds)
         for seed in seeds:
             outcome = run(scenario, seed)
             failed = failed or bool(outcome.problem)

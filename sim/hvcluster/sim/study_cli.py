@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hvcluster.model.complaints import NotToml, toml
+
 from .study import SEEDS, Answer, MeasurePart, YearsPart, run
 from .study_file import MAX_YEARS, Study, StudyError, read
 from .study_measure import Disagreement
@@ -97,9 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
             library()
         if asked.into is not None:
             into(asked.into.read_text(encoding="utf-8"), "")
-        study = read(str(asked.file), asked.file.read_bytes())
+        study = _study(asked.file)
     except StudyError as error:
         return _unusable(error)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        what = "there is no file" if isinstance(error, FileNotFoundError) else "this is a directory:"
+        return _fail(f"{what} {error.filename}; docs/studies.md describes a study's file, studies/ has one", 2)
     except (NoPlots, OSError, ValueError) as error:
         return _fail(f"{asked.into}: {error}" if type(error) is ValueError else str(error), 2)
     if asked.years is not None:
@@ -114,6 +119,15 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _fail(str(error), 2)
     return 0
+
+
+def _study(file: Path) -> Study:
+    """The study in a file. Raises StudyError, OSError."""
+    try:
+        text, _ = toml(file.read_bytes())
+    except NotToml as error:
+        raise StudyError(str(file), [str(error)]) from None
+    return read(str(file), text.encode())
 
 
 def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
