@@ -178,8 +178,13 @@ def test_a_hint_names_the_command_that_works_there(
     @click.command()
     @lab_options
     def refuse(choice: Choice) -> None:
-        raise Failure(Exit.REFUSED, "no", "try `hvc start HyperV-1`, or `docker compose up`, or `hvc up`")
+        raise Failure(
+            Exit.REFUSED,
+            "no",
+            "try `hvc start HyperV-1`, `hvc resume 1`, or `docker compose up`, or `hvc up`",
+        )
 
     failed = CliRunner().invoke(refuse, list(arguments)).exception
     assert isinstance(failed, Failure)
-    assert failed.remedy == f"try `{hint}`, or `docker compose up`, or `hvc up`"
+    there = hint.removeprefix("hvc start HyperV-1")
+    assert failed.remedy == f"try `{hint}`, `hvc resume 1{there}`, or `docker compose up`, or `hvc up`"

@@ -204,7 +204,9 @@ def test_a_vm_taken_offline_stays_so_until_it_is_brought_online(lab: Lab) -> Non
     lab.ok("kill", owner)
     lab.ok("start", owner)
     assert lab.d1()["state"] == "OFFLINE"
+    assert "offline already" in lab.ok("offline", "D1")
     assert "online" in lab.ok("online", "D1")
+    assert "online already" in lab.ok("online", "D1")
     assert lab.d1()["state"] == "ONLINE"
 
 
