@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from hvcluster.model.scsi import Status
-from hvcluster.model.vocabulary import BLOCK_BYTES, Instant
+from hvcluster.model.vocabulary import BLOCK_BYTES, Incarnation, Instant, NodeId
 from hvcluster.node.core.arbitration import Content, Held, defend, hold, read, write
+from hvcluster.node.core.genesis import founded
+from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.procedure import Steps
+from hvcluster.sim.labs import Plan
 from tests.core.array_driver import LUN, Bench
 from tests.core.scsi_steps import Life, Wire, holder, key, may_write, once, outbox, registrations, these
 
@@ -213,3 +217,18 @@ def test_a_former_holder_cannot_write_the_witness() -> None:
     assert taker(bench, 2, 2).run() is Held.YES
     writer: Life[Status] = Life(bench, 1, write(these("A"), LUN, 0, bytes(BLOCK_BYTES)))
     assert writer.run() is Status.RESERVATION_CONFLICT
+
+
+def test_no_two_holds_have_the_same_key_whatever_life_and_term_they_are_of() -> None:
+    """Decision 0006: a write that an older hold left stuck on a path meets a registration that is gone."""
+    definition = Plan(nodes=2, vms=1).definition()
+    saved = founded(definition, NodeId(1))
+    keys = []
+    for incarnation in (1, 2, 3):
+        witness = NodeCore(definition, NodeId(1), replace(saved, incarnation=Incarnation(incarnation))).witness
+        assert witness is not None
+        for _ in range(3):
+            witness._begin(Instant(0))
+            witness._procedures.cancel("witness-hold")
+            keys.append(witness._key)
+    assert len(set(keys)) == 9

@@ -139,7 +139,7 @@ def one_key_for_every_hold(patch: Patch) -> None:
     real = Witness._begin
 
     def begin(self: Witness, now: Instant) -> None:
-        self._holds = -1
+        self._holds = 1
         real(self, now)
 
     patch.set(Witness, "_begin", begin)

@@ -77,7 +77,7 @@ class Parts:
         self.witness: Witness | None = None
         if definition.witness_lun is not None:
             self.witness = Witness(
-                definition.witness_lun, state, replication, self.election, self.procedures, self.paths,
+                definition.witness_lun, incarnation, state, replication, self.election, self.procedures, self.paths,
                 timing, out, hooks.witness_progress,
             )  # fmt: skip
             self.election.witness = quorum.witness = self.planner.witness = self.witness

@@ -13,7 +13,7 @@ from enum import Enum
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import MAX_CLOCK_DRIFT, Timing
 from hvcluster.model.scsi import Status
-from hvcluster.model.vocabulary import Generation, Instant, LunId, PathName, ReservationKey
+from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, PathName, ReservationKey
 
 from . import arbitration
 from .arbitration import Content, Held
@@ -28,7 +28,7 @@ from .witness_image import blocks_of, encode_record, new_image
 
 TIMER = "witness"
 LAG_DELAYS = 3  # the nodes may commit while a write to the witness is under way; its vote must not flap for that
-KEYS_A_TERM = 256  # each hold has a key of its own, so that what an older one left stuck on a path is refused
+HOLDS_A_LIFE = 4096  # each hold of each life has a key of its own: what an older one left stuck on a path is refused
 
 
 class Hold(Enum):
@@ -68,6 +68,7 @@ class Witness:
     def __init__(
         self,
         lun: LunId,
+        incarnation: Incarnation,
         state: RaftState,
         replication: Replication,
         election: Election,
@@ -95,7 +96,7 @@ class Witness:
         self._content: Content | None = None
         self._written_term = 0
         self._cursor = 0
-        self._holds = 0
+        self._holds = incarnation * HOLDS_A_LIFE
 
     @property
     def arbitrating(self) -> bool:
@@ -156,9 +157,8 @@ class Witness:
 
     def _begin(self, now: Instant) -> None:
         self.hold = Hold.ARBITRATING
-        self._holds = (self._holds + 1) % KEYS_A_TERM
-        generation = (self._state.term + 1) * KEYS_A_TERM + self._holds
-        self._key = ReservationKey(Generation(generation % 2**32), self._state.me)
+        self._holds += 1
+        self._key = ReservationKey(Generation(self._holds % 2**32), self._state.me)
         self._procedures.start(now, "witness-hold", self._hold_and_read(now, self._key), self._held)
 
     def _hold_and_read(self, began: Instant, key: ReservationKey) -> Steps[tuple[Held, Instant, Content | None]]:

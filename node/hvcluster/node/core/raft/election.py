@@ -35,6 +35,9 @@ class WitnessVote(Protocol):
 
     def cast(self, now: Instant, term: int) -> None:
         """Write our vote of `term` to the witness we hold; ends in Election.witness_voted."""
+
+    def release(self, now: Instant) -> None:
+        """Let others have the witness, if we hold it."""
         ...
 
 
@@ -204,6 +207,8 @@ class Election:
             return
         if not reply.granted:
             self._refused[sender] = reply.reason
+            if self.witness is not None:
+                self.witness.release(now)  # won for a candidacy that failed; whoever refuses may be waiting for it
             return
         self._answered.add(sender)
         if state.log.configuration.has(sender, store):
