@@ -184,9 +184,11 @@ class Journal:
                         raise ValueError(f"{self._path} is of another campaign; name another file, or remove it")
                     if number:
                         done.append(Done(**values))
-        with self._path.open("w") as file:
+        beside = self._path.with_name(f"{self._path.name}.new")  # a kill in this moment loses nothing
+        with beside.open("w") as file:
             file.write(json.dumps(wished) + "\n")
             file.writelines(json.dumps(asdict(one)) + "\n" for one in done)
+        os.replace(beside, self._path)
         self._file = self._path.open("a")
         return done
 
