@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvcluster.model.scsi import PersistentReserveOut, ReserveOut
+from hvcluster.model.scsi import (
+    PersistentReserveIn,
+    PersistentReserveOut,
+    Read,
+    Reservation,
+    ReserveIn,
+    ReserveOut,
+    Status,
+)
 from hvcluster.model.vocabulary import PathName
 from hvcluster.node.core.disk import DiskOutcome, bring_online, join_path
 from hvcluster.node.core.procedure import Steps
@@ -42,6 +50,17 @@ def test_a_free_lun_is_reserved_for_the_node_alone() -> None:
     assert holder(bench) == {key(1, 1).encode()}
     assert may_write(bench, 1)
     assert not may_write(bench, 2)
+
+
+def test_the_array_knows_the_node_by_its_key_and_the_type_by_its_number() -> None:
+    """Key: generation (32 bits), node id (16), 0x734D; type 5: one holder, all registrants write, everyone reads."""
+    bench = Bench()
+    online(bench, 2, 3)
+    reserved = bench.ask(nexus("d"), PersistentReserveIn(ReserveIn.READ_RESERVATION)).payload
+    assert isinstance(reserved, Reservation)
+    assert (reserved.key, reserved.type) == (0x0000_0003_0002_734D, 5)
+    assert bench.ask(nexus("d"), Read(0, 1)).status is Status.GOOD
+    assert not may_write(bench, 4)
 
 
 def test_every_path_is_registered() -> None:

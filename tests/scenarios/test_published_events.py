@@ -1,0 +1,83 @@
+"""What a Windows cluster writes to its event log in a scenario whose outcome is published, and when.
+
+Law: plays files of `scenarios/` in the simulator, under the versions the outcome is published for, and reads facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hvcluster.model.facts import Fact, FactKind
+from hvcluster.model.properties import defaults
+from hvcluster.model.scenario import parse
+from hvcluster.model.vocabulary import US_PER_S, NodeId
+from hvcluster.sim.scenarios import run
+from tests.scenarios.test_in_simulator import SCENARIOS
+
+STATIC, MODERN = "ws2008r2", "ws2016"
+FILES = {path.stem: path for path in SCENARIOS}
+
+
+def told(name: str, profile: str) -> tuple[Fact, ...]:
+    """The facts of a story that ends as it says, in a cluster of this version."""
+    scenario = parse(name, FILES[name].read_text(encoding="utf-8"))
+    definition = replace(scenario.definition, properties=defaults(profile))
+    outcome = run(replace(scenario, definition=definition))
+    assert outcome.problem == ""
+    return outcome.facts
+
+
+def nodes(facts: tuple[Fact, ...], kind: FactKind, event: int = 0) -> set[NodeId]:
+    """Who recorded this kind; `event`: the product's id of it."""
+    assert kind.event_id == event
+    return {fact.node for fact in facts if fact.kind is kind}
+
+
+def first(facts: tuple[Fact, ...], kind: FactKind, node: NodeId, since: int = 0) -> int:
+    """When a node recorded this kind for the first time after an instant."""
+    return min(fact.at for fact in facts if fact.kind is kind and fact.node == node and fact.at >= since)
+
+
+@pytest.mark.parametrize("profile", [STATIC, MODERN])
+def test_a_living_holder_defends_the_witness_and_the_other_side_stops(profile: str) -> None:
+    """Oracle 5: two nodes cut apart; defended within 3 s, the challenger is refused (170), records 1177 and stops."""
+    facts = told("two-nodes-cut-apart", profile)
+    (holder,) = nodes(facts, FactKind.WITNESS_DEFENDED)
+    other = NodeId(3 - holder)
+    challenged = first(facts, FactKind.WITNESS_CHALLENGED, other)
+    assert 0 < first(facts, FactKind.WITNESS_DEFENDED, holder) - challenged <= 3.1 * US_PER_S
+    assert nodes(facts, FactKind.WITNESS_REFUSED) == {other}
+    assert nodes(facts, FactKind.QUORUM_LOST, 1177) == {other}
+
+
+@pytest.mark.parametrize("profile", [STATIC, MODERN])
+def test_a_dead_holders_witness_is_won_after_seven_seconds(profile: str) -> None:
+    """Oracle 4: the survivor challenges, waits 2 x DiskArbInterval + 1 s, preempts and goes on; nobody loses quorum."""
+    facts = told("witness-holder-killed", profile)
+    (survivor,) = nodes(facts, FactKind.WITNESS_CHALLENGED)
+    began = first(facts, FactKind.WITNESS_CHALLENGED, survivor)
+    took_s = (first(facts, FactKind.WITNESS_HELD, survivor, began) - began) / US_PER_S
+    assert 7 <= took_s < 8
+    assert nodes(facts, FactKind.QUORUM_LOST, 1177) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "lost"),
+    [("two-nodes-static", STATIC, True), ("tie-breaker-lost", MODERN, True), ("tie-breaker-won", MODERN, False)],
+)
+def test_of_two_nodes_without_a_witness_the_survivor_stops_unless_it_had_the_vote(
+    name: str, profile: str, lost: bool
+) -> None:
+    """Oracle 3: 1177 at the survivor of two static votes, and at the one whose vote was taken; not at the voter."""
+    facts = told(name, profile)
+    assert len(nodes(facts, FactKind.QUORUM_LOST, 1177)) == lost
+
+
+def test_a_lost_node_and_its_groups_are_told_under_the_ids_of_the_product() -> None:
+    """Event log: 1135 for the node, 1641 for each group that got another owner, each once, and for nobody else."""
+    facts = told("node-killed", MODERN)
+    assert [fact.get("peer") for fact in facts if fact.kind.event_id == 1135] == [1]
+    died = next(fact.at for fact in facts if fact.kind.event_id == 1135)
+    assert sorted(str(f.get("group")) for f in facts if f.kind.event_id == 1641 and f.at >= died) == ["D1", "D3"]
