@@ -66,6 +66,10 @@ format: setup-dev ## Put all hand-written Python into the house style
 proto: setup-dev ## Write the generated code again from protos/hvcluster/v1/*.proto
 	$(BIN)/python protos/generate.py
 
+.PHONY: conformance
+conformance: setup-dev ## Write docs/conformance.md again: which test shows what of the product
+	$(BIN)/python tools/conformance.py $(ARGS)
+
 .PHONY: lock
 lock: ## Pin the dependencies again: make lock ARGS=--upgrade
 	tools/lock.sh $(ARGS)

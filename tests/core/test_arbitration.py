@@ -53,6 +53,7 @@ def until_challenge(challenger: Life[Held]) -> None:
         assert challenger.step()
 
 
+@pytest.mark.conforms("disk-arbitration")
 def test_a_witness_nobody_holds_is_taken_at_once() -> None:
     """Arbitration without a rival needs no wait."""
     bench = Bench()
@@ -62,6 +63,7 @@ def test_a_witness_nobody_holds_is_taken_at_once() -> None:
     assert holder(bench) == {key(1, 1).encode()}
 
 
+@pytest.mark.conforms("disk-arbitration")
 def test_a_living_owner_defends_and_the_challenger_is_refused() -> None:
     """Consensus: the owner renews; losing is status 170."""
     bench = Bench()
@@ -75,6 +77,7 @@ def test_a_living_owner_defends_and_the_challenger_is_refused() -> None:
     assert not may_write(bench, 2)
 
 
+@pytest.mark.conforms("disk-arbitration")
 def test_an_owner_that_does_not_defend_is_preempted_after_the_wait() -> None:
     """Consensus: a challenger preempts only if the owner did not renew meanwhile."""
     bench = Bench()
@@ -100,6 +103,7 @@ def test_a_candidate_that_hears_a_leader_challenges_nobody(needed: list[bool]) -
     assert registrations(bench) == {("a", "A", key(1, 1).encode())}
 
 
+@pytest.mark.conforms("disk-arbitration")
 def test_of_two_challengers_one_wins() -> None:
     """PREEMPT names the key it was challenging: for the second challenger that key is gone."""
     bench = Bench()

@@ -126,6 +126,7 @@ def test_what_a_lost_node_ran_is_offline_and_keeps_its_generation() -> None:
     assert (made.groups["D1"].state, made.groups["D1"].generation) == (GroupState.OFFLINE, 1)
 
 
+@pytest.mark.conforms("form-and-join")
 def test_a_cluster_that_forms_has_nobody_up_and_waits_for_last_owners() -> None:
     """FormCluster: no node carries on from before; what ran waits for its last owner."""
     made = database(up(1), up(2), assign(0), report(1, GroupState.ONLINE), FormCluster("all were down"))
@@ -187,6 +188,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(commands, max_size=40), st.integers(0, 40))
+@pytest.mark.conforms("form-and-join")
 def test_equal_logs_give_equal_databases_with_or_without_a_snapshot(log: list[Command], cut: int) -> None:
     """Raft's state machine safety rests on it: a snapshot in the middle makes no difference, to a byte."""
     straight = Database.created(cluster(3, vms=2))

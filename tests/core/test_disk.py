@@ -52,6 +52,7 @@ def test_a_free_lun_is_reserved_for_the_node_alone() -> None:
     assert not may_write(bench, 2)
 
 
+@pytest.mark.conforms("disk-arbitration")
 def test_the_array_knows_the_node_by_its_key_and_the_type_by_its_number() -> None:
     """Key: generation (32 bits), node id (16), 0x734D; type 5: one holder, all registrants write, everyone reads."""
     bench = Bench()
@@ -71,6 +72,7 @@ def test_every_path_is_registered() -> None:
     assert registrations(bench) == {("a", "A", mine), ("a", "B", mine)}
 
 
+@pytest.mark.conforms("disk-arbitration", "oracle-20")
 def test_the_older_owner_is_shut_out_when_a_newer_one_is_online() -> None:
     """Owner of a VM: after step 5 any write from an older owner gets RESERVATION CONFLICT."""
     bench = Bench()

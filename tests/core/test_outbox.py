@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ def test_an_event_starts_with_an_empty_outbox() -> None:
     assert out.take() == []
 
 
+@pytest.mark.conforms("logs")
 def test_a_fact_carries_node_instant_and_reason() -> None:
     """Cores and shells: every state change is recorded once, with a reason an administrator understands."""
     out = Outbox(NodeId(3))

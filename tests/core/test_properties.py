@@ -17,6 +17,7 @@ def test_every_profile_fits_together(profile: str) -> None:
     assert problems(defaults(profile)) == []
 
 
+@pytest.mark.conforms("dynamic-quorum", "dynamic-witness")
 def test_the_versions_differ_where_windows_does() -> None:
     """wsfc.md 3.3 (6) and 13: no dynamic quorum before 2012, no dynamic witness before R2, threshold 5 until then."""
     table = {p: defaults(p) for p in PROFILES}

@@ -103,6 +103,7 @@ def test_a_vote_is_given_only_to_a_node_whose_log_has_caught_up() -> None:
             assert set(step.configuration.voters) - set(before.voters) <= set(knows.ready)
 
 
+@pytest.mark.conforms("dynamic-quorum", "dynamic-witness")
 def test_steps_come_to_an_end_and_where_they_end_is_right() -> None:
     """wsfc.md 3.3: who is up votes, and the number of votes ends odd wherever it can."""
     for start, knows in everything(4):
@@ -146,6 +147,7 @@ def test_a_node_on_a_new_disk_never_has_two_votes() -> None:
     assert voter(3, 1) in here.voters
 
 
+@pytest.mark.conforms("dynamic-witness")
 def test_the_tie_breaker_is_the_node_the_operator_named() -> None:
     """wsfc.md 3.3 (5): LowerQuorumPriorityNodeID goes without a vote first, but never the leader."""
     four = tuple(voter(n) for n in (1, 2, 3, 4))
@@ -215,6 +217,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("nodes", "witness", "one", "one_then_another", "two_at_once"), TABLE)
+@pytest.mark.conforms("dynamic-quorum", "dynamic-witness")
 def test_a_cluster_survives_what_the_table_says(
     nodes: int, witness: bool, one: str, one_then_another: str, two_at_once: str
 ) -> None:

@@ -44,7 +44,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 }
 
 #: Top names that this tree itself gives.
-OURS: Final = frozenset({"hvcluster", "tests", "generate"})
+OURS: Final = frozenset({"hvcluster", "tests", "tools", "generate"})
 
 #: Roots that decide and never do: standard library only, and of it nothing that reaches the world or a clock.
 PURE: Final = ("hvcluster.model", "hvcluster.node.core", "hvcluster.san.core")

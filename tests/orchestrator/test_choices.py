@@ -124,6 +124,7 @@ def test_the_size_of_a_lun_stays(tmp_path: Path) -> None:
         ("node = 3", 3, 0),
     ],
 )
+@pytest.mark.conforms("node-weight", "dynamic-witness")
 def test_votes_are_those_that_status_will_show(change: str, votes: int, witness: int) -> None:
     """With a dynamic witness the votes are odd; in versions without one, and with static quorum, it always votes."""
     text = GOOD

@@ -22,6 +22,7 @@ LUN = 2
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.conforms("oracle-20")
 async def test_a_resumed_owner_never_gets_a_write_accepted(tmp_path: Path) -> None:
     """A SIGSTOPped owner resumed after the takeover writes nothing more, however many requests wait in its sockets."""
     refused = 0

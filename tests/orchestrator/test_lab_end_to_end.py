@@ -170,6 +170,7 @@ def test_two_labs_run_side_by_side(lab: Lab) -> None:
     assert lab.healthy()["state"] == "ONLINE"
 
 
+@pytest.mark.conforms("drain")
 def test_planned_work_moves_the_vm(lab: Lab) -> None:
     """A move goes where it was told; a polite stop moves VMs away first and ends the process."""
     lab.ok("move", "d1", "--to", "HyperV-3")
@@ -180,6 +181,7 @@ def test_planned_work_moves_the_vm(lab: Lab) -> None:
     assert lab.healthy()["owner"] != "HyperV-3"
 
 
+@pytest.mark.conforms("drain", "oracle-18")
 def test_a_paused_node_takes_no_vm_until_it_is_resumed(lab: Lab) -> None:
     """Oracle 18: it keeps what it has; when the owner dies, the VM goes elsewhere."""
     assert lab.ok("pause", "hyperv-2").strip() == "HyperV-2 is paused"

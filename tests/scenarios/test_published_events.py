@@ -41,6 +41,7 @@ def first(facts: tuple[Fact, ...], kind: FactKind, node: NodeId, since: int = 0)
 
 
 @pytest.mark.parametrize("profile", [STATIC, MODERN])
+@pytest.mark.conforms("oracle-5", "disk-arbitration")
 def test_a_living_holder_defends_the_witness_and_the_other_side_stops(profile: str) -> None:
     """Oracle 5: two nodes cut apart; defended within 3 s, the challenger is refused (170), records 1177 and stops."""
     facts = told("two-nodes-cut-apart", profile)
@@ -53,6 +54,7 @@ def test_a_living_holder_defends_the_witness_and_the_other_side_stops(profile: s
 
 
 @pytest.mark.parametrize("profile", [STATIC, MODERN])
+@pytest.mark.conforms("oracle-4", "disk-arbitration")
 def test_a_dead_holders_witness_is_won_after_seven_seconds(profile: str) -> None:
     """Oracle 4: the survivor challenges, waits 2 x DiskArbInterval + 1 s, preempts and goes on; nobody loses quorum."""
     facts = told("witness-holder-killed", profile)
@@ -67,6 +69,7 @@ def test_a_dead_holders_witness_is_won_after_seven_seconds(profile: str) -> None
     ("name", "profile", "lost"),
     [("two-nodes-static", STATIC, True), ("tie-breaker-lost", MODERN, True), ("tie-breaker-won", MODERN, False)],
 )
+@pytest.mark.conforms("oracle-3")
 def test_of_two_nodes_without_a_witness_the_survivor_stops_unless_it_had_the_vote(
     name: str, profile: str, lost: bool
 ) -> None:
@@ -75,6 +78,7 @@ def test_of_two_nodes_without_a_witness_the_survivor_stops_unless_it_had_the_vot
     assert len(nodes(facts, FactKind.QUORUM_LOST, 1177)) == lost
 
 
+@pytest.mark.conforms("logs")
 def test_a_lost_node_and_its_groups_are_told_under_the_ids_of_the_product() -> None:
     """Event log: 1135 for the node, 1641 for each group that got another owner, each once, and for nobody else."""
     facts = told("node-killed", MODERN)

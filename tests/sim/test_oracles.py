@@ -79,8 +79,8 @@ def hide(world: World, lun: int, *from_nodes: int) -> None:
 @pytest.mark.parametrize(
     ("profile", "detection_s"),
     [
-        ("ws2008r2", 5),
-        ("ws2016", 10),
+        pytest.param("ws2008r2", 5, marks=pytest.mark.conforms("oracle-1")),
+        pytest.param("ws2016", 10, marks=pytest.mark.conforms("oracle-2")),
     ],
 )
 def test_four_vms_of_a_dead_host_are_shared_out_after_detection_and_regroup(profile: str, detection_s: int) -> None:
@@ -99,6 +99,7 @@ def test_four_vms_of_a_dead_host_are_shared_out_after_detection_and_regroup(prof
 
 
 @pytest.mark.parametrize("profile", ["ws2008r2", "ws2012r2"])
+@pytest.mark.conforms("oracle-7", "dynamic-witness")
 def test_a_dead_witness_counts_only_where_votes_are_static(profile: str) -> None:
     """Oracle 7: of four static votes two are left; a dynamic witness had no vote, and then the tie is broken."""
     world = running(Plan(nodes=3, vms=3, profile=profile), 1, 2, 3)
@@ -116,6 +117,7 @@ def test_a_dead_witness_counts_only_where_votes_are_static(profile: str) -> None
     assert (len(votes.voters), votes.witness) == (1, False)
 
 
+@pytest.mark.conforms("oracle-8")
 def test_of_five_nodes_with_static_votes_the_third_polite_stop_is_refused() -> None:
     """Oracle 8: two of five votes would be left, so the node stays (5925); with its VM, as do the others."""
     world = running(Plan(nodes=5, vms=5, witness=False, profile="ws2008r2"), 1, 2, 3, 4, 5)
@@ -126,6 +128,7 @@ def test_of_five_nodes_with_static_votes_the_third_polite_stop_is_refused() -> N
     assert set(before) == {"D1", "D2", "D3", "D4", "D5"}
 
 
+@pytest.mark.conforms("oracle-8", "dynamic-quorum")
 def test_of_five_nodes_with_dynamic_votes_four_are_stopped_and_the_last_one_serves_all() -> None:
     """Oracle 8: each that leaves hands its vote back, down to the last one; that one is not stopped (5925)."""
     world = running(Plan(nodes=5, vms=5, witness=False, profile="ws2016"), 1, 2, 3, 4, 5)
@@ -135,6 +138,7 @@ def test_of_five_nodes_with_dynamic_votes_four_are_stopped_and_the_last_one_serv
 
 
 @BOTH
+@pytest.mark.conforms("oracle-13", "failure-policies")
 def test_a_group_that_fails_everywhere_is_left_alone_for_an_hour(profile: str) -> None:
     """Oracle 13: nodes - 1 failovers, the next failure is 1254 and Failed, and an hour later there is another try."""
     plan = Plan(nodes=3, vms=2, profile=profile, properties=(("retry_period_on_failure_ms", 3_600_000),))
@@ -158,6 +162,7 @@ def test_a_group_that_fails_everywhere_is_left_alone_for_an_hour(profile: str) -
     assert set(owners(world)) == {"D1", "D2"}
 
 
+@pytest.mark.conforms("oracle-16")
 def test_a_node_that_dies_three_times_within_an_hour_rejoins_each_time() -> None:
     """Oracle 16, before quarantine existed: as often as a node comes back, it is a member again."""
     world = running(Plan(nodes=3, vms=3, profile="ws2008r2"))
@@ -173,6 +178,7 @@ def test_a_node_that_dies_three_times_within_an_hour_rejoins_each_time() -> None
 
 
 @BOTH
+@pytest.mark.conforms("oracle-19")
 def test_after_a_restart_of_all_a_vm_waits_two_minutes_for_its_last_node(profile: str) -> None:
     """Oracle 19, ClusterGroupWaitDelay: VMs return to where they were; one whose node stays away moves after 120 s."""
     world = running(Plan(nodes=3, vms=3, profile=profile), 1, 2, 3)
@@ -190,6 +196,7 @@ def test_after_a_restart_of_all_a_vm_waits_two_minutes_for_its_last_node(profile
     assert set(owners(world)) == {"D1", "D2", "D3"}
 
 
+@pytest.mark.conforms("node-weight")
 def test_a_node_without_weight_is_a_member_and_never_votes() -> None:
     """NodeWeight 0: it gets the database and runs VMs; its death and its return change no vote."""
     definition = Plan(nodes=5, vms=5, witness=False).definition()  # were all five to vote, no tie would hide it
@@ -213,6 +220,7 @@ def test_a_node_without_weight_is_a_member_and_never_votes() -> None:
     assert world.judge.counts.get("VOTES_CHANGED", 0) == 0
 
 
+@pytest.mark.conforms("owners")
 def test_a_group_goes_down_its_list_and_never_to_a_node_that_may_not_own_it() -> None:
     """Preferred owners are asked in their order, whatever else they have; the last possible owner is waited for."""
     definition = Plan(nodes=4, vms=4, profile="ws2016").definition()

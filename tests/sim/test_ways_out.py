@@ -27,6 +27,7 @@ def leader(world: World) -> Machine:
     return max((m for m in world.machines.values() if m.alive and m.core.state.leads), key=lambda m: m.core.state.term)
 
 
+@pytest.mark.conforms("dynamic-quorum")
 def test_the_only_voter_hands_its_vote_over_and_leaves() -> None:
     """Graceful stop of the only voter: the vote moves to the other node first, so the cluster survives."""
     world = running(Plan(nodes=2, vms=2, witness=False))
@@ -89,6 +90,7 @@ def test_a_path_that_returns_costs_the_last_node_neither_the_witness_nor_its_quo
     assert world.judge.problems() == []
 
 
+@pytest.mark.conforms("oracle-8")
 def test_a_polite_stop_ends_although_votes_never_change() -> None:
     """Static quorum: the VMs move, the node leaves, its vote stays; a stop that would cost quorum is refused."""
     world = running(Plan(nodes=3, vms=3, witness=False, profile="ws2008r2"))
@@ -136,6 +138,7 @@ def test_a_leader_whose_calls_do_not_get_through_makes_way() -> None:
     assert not deaf.core.state.leads
 
 
+@pytest.mark.conforms("oracle-1")
 def test_regroup_delay_puts_the_products_delay_back() -> None:
     """`regroup_delay_ms`: a failover begins that much later."""
     from dataclasses import replace
@@ -161,6 +164,7 @@ def test_regroup_delay_puts_the_products_delay_back() -> None:
     assert 3.8 < taken[1] - taken[0] < 4.8
 
 
+@pytest.mark.conforms("oracle-20")
 def test_a_late_write_in_the_middle_of_a_planned_move_meets_the_reservation() -> None:
     """A LUN is never without a reservation, or an owner that was frozen long ago could write between two others."""
     world = running(Plan(nodes=3, vms=1))
