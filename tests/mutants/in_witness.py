@@ -202,25 +202,6 @@ def the_header_is_written_before_the_image(patch: Patch) -> None:
     patch.set(Witness, "_write_image", write_image)
 
 
-@breaks("the witness is written only on paths that its holder registered on (decision 0012)")
-def the_witness_is_written_on_any_path(patch: Patch) -> None:
-    """The holder of the witness writes on whatever path is up, also on one that came later."""
-    patch.set(Witness, "_ours", lambda self: self._paths())
-
-
-@breaks("a challenge ends when a leader is heard")
-def a_challenge_goes_on_beside_a_leader(patch: Patch) -> None:
-    """A candidate that hears a leader goes on to take the witness from it."""
-    real = arbitration.hold
-
-    def hold(
-        out: Outbox, paths: Paths, lun: LunId, key: ReservationKey, challenge_us: int, _: Callable[[], bool]
-    ) -> Steps[tuple[Held, tuple[PathName, ...]]]:
-        return real(out, paths, lun, key, challenge_us, lambda: True)
-
-    patch.set(arbitration, "hold", hold)
-
-
 WITNESS = (
     two_challengers_on_one_side,
     the_witness_votes_without_the_log_check,
@@ -234,6 +215,4 @@ WITNESS = (
     the_witness_copy_counts_before_it_is_written,
     an_unknown_write_to_the_witness_is_taken_for_good,
     the_header_is_written_before_the_image,
-    the_witness_is_written_on_any_path,
-    a_challenge_goes_on_beside_a_leader,
 )
