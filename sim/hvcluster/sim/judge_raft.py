@@ -213,7 +213,7 @@ class Consensus:
         log = core.state.log
         if core.replica.applied > core.state.commit:
             raise self._broken(f"node {core.me} applied {core.replica.applied}, committed is {core.state.commit}")
-        if core.state.leads:
+        if core.state.leads and core.state.commit > done:  # else an event within this one has been judged for it
             self._committed_by(core, votes, done)
         for index in range(max(done, log.snapshot_index) + 1, core.replica.applied + 1):
             self._applied_entry(machine.node, log.entry(index))
