@@ -146,7 +146,8 @@ def refused(journal: Path, capsys: pytest.CaptureFixture[str]) -> str:
 def test_ctrl_c_ends_a_campaign_of_large_labs_at_once(tmp_path: Path) -> None:
     """A worker does not finish its seed first, which takes a minute here; what to do next is said."""
     journal = tmp_path / "campaign.jsonl"
-    program = "import sys; from hvcluster.sim.cli import main; sys.exit(main())"
+    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # not so in the background
+    program = f"{listens}; import sys; from hvcluster.sim.cli import main; sys.exit(main())"
     arguments = ["explore", "--nodes", "40", "--vms", "100", "--workers", "1", "--journal", str(journal)]
     command = [sys.executable, "-c", program, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as campaign:
@@ -156,7 +157,10 @@ def test_ctrl_c_ends_a_campaign_of_large_labs_at_once(tmp_path: Path) -> None:
         time.sleep(1)
         began = time.monotonic()
         os.kill(campaign.pid, signal.SIGINT)
-        _, said = campaign.communicate(timeout=60)
+        try:
+            _, said = campaign.communicate(timeout=60)
+        finally:
+            campaign.kill()
         assert time.monotonic() - began < 10
     assert campaign.returncode == 130
     assert f"--journal {journal}, goes on" in said
