@@ -30,7 +30,7 @@ STORIES = (
     "orchestrator-killed",  # the project's onlooker
 )
 AT_ONCE = 1
-"""An engine that removes two projects at once may keep an endpoint of one, and with it its network, until it restarts."""
+"""An engine that removes two projects at once may keep an endpoint of one, and with it its network, for good."""
 
 pytestmark = pytest.mark.timeout(600)
 
