@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -201,6 +201,29 @@ class Journal:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def unusable(journal: Path) -> str:
+    """Why no campaign can be written into this file, or go on from it; "" when one can. What is in it is left alone."""
+    if journal.is_dir():
+        return f"is a directory; name a file in it, such as {journal / 'campaign.jsonl'}"
+    if not journal.parent.is_dir():
+        return f"cannot be written: there is no directory {journal.parent}; make it, or name another file"
+    lines = journal.read_bytes().splitlines() if journal.exists() else []
+    wanted = {each.name for each in fields(Done)}
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            if number == len(lines) and (number > 1 or line.startswith(b'{"campaign":')):
+                continue  # half written when the campaign was ended; its seed is run again
+            values = None
+        names = set(values) if isinstance(values, dict) else set()
+        if number == 1 and "campaign" not in names:
+            return "is no journal of a campaign; name another file"
+        if number > 1 and names != wanted:
+            return f"has no seed on line {number}; remove that line, and what is missing is run again"
+    return ""
 
 
 def _wished(wish: Wish) -> dict[str, Any]:

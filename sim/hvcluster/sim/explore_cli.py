@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from hvcluster.model.vocabulary import US_PER_S
 
 from .campaign import Verdict, run_seed
 from .coverage import table
-from .explore import Done, Journal, Pool, Report, Wish, Workers, explore
+from .explore import Done, Journal, Pool, Report, Wish, Workers, explore, unusable
 from .labs import Plan
 from .replay_cli import trace_of
 from .scenarios import run
@@ -115,33 +115,10 @@ def _check(made: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
         wrong.append("--facts is for one seed; add --seeds 1")
     if asked.findings and asked.findings.exists() and not asked.findings.is_dir():
         wrong.append(f"--findings {asked.findings} is no directory; name another one, it is made where there is none")
-    if asked.journal and (why := _unusable(asked.journal)):
+    if asked.journal and (why := unusable(asked.journal)):
         wrong.append(f"--journal {asked.journal} {why}")
     if wrong:
         made.error("; ".join(wrong))
-
-
-def _unusable(journal: Path) -> str:
-    """Why no campaign can be written into this file, or go on from it; "" when one can. What is in it is left alone."""
-    if journal.is_dir():
-        return f"is a directory; name a file in it, such as {journal / 'campaign.jsonl'}"
-    if not journal.parent.is_dir():
-        return f"cannot be written: there is no directory {journal.parent}; make it, or name another file"
-    lines = journal.read_bytes().splitlines() if journal.exists() else []
-    wanted = {field.name for field in fields(Done)}
-    for number, line in enumerate(lines, 1):
-        try:
-            values = json.loads(line)
-        except ValueError:
-            if number == len(lines) and (number > 1 or line.startswith(b'{"campaign":')):
-                continue  # half written when the campaign was ended; its seed is run again
-            values = None
-        names = set(values) if isinstance(values, dict) else set()
-        if number == 1 and "campaign" not in names:
-            return "is no journal of a campaign; name another file"
-        if number > 1 and names != wanted:
-            return f"has no seed on line {number}; remove that line, and what is missing is run again"
-    return ""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -77,7 +77,6 @@ class Machine:
         self._wipes = 0
         self.batching = False
         """Commands were submitted since the last event ended; they travel together."""
-        self.paused_by_operator = False
         self._rate = 1.0
         self._rate_since = (0, int(node) * CLOCK_APART_US)  # the world's clock and ours when the rate was set
         self._performs: dict[type, Callable[[Any], None]] = {
