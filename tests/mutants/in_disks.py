@@ -31,10 +31,11 @@ from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.guest_io import Acknowledge, GuestEffect
 from hvcluster.node.core.messages import GroupReport
 from hvcluster.node.core.outbox import Outbox
-from hvcluster.node.core.planner import REPORTED, Planner
+from hvcluster.node.core.planner import Planner
 from hvcluster.node.core.procedure import Answers, Steps, ask
 from hvcluster.node.core.quorum import Quorum
 from hvcluster.node.core.reservation import Seen, preempt, register, reserve, unregister
+from hvcluster.node.core.roles import REPORTED, Roles
 from hvcluster.san.core import array, effects
 from hvcluster.san.core.array import Array
 from hvcluster.san.core.conflicts import Access
@@ -194,14 +195,14 @@ def an_assignment_to_the_same_owner_keeps_the_generation(patch: Patch) -> None:
 def a_late_report_counts(patch: Patch) -> None:
     """The leader takes a report for the present generation, whoever sent it."""
 
-    def report(self: Planner, sender: NodeId, incarnation: Incarnation, report: GroupReport) -> Command | None:
+    def report(self: Roles, sender: NodeId, incarnation: Incarnation, report: GroupReport) -> Command | None:
         group = self._database().groups.get(report.group)
         state = REPORTED.get(report.outcome)
         if group is None or state is None or group.state is state:
             return None
         return ReportGroup(group.name, group.generation, state, report.cause, report.reason)
 
-    patch.set(Planner, "report", report)
+    patch.set(Roles, "report", report)
 
 
 @breaks("a life of a service that was removed does not come back")

@@ -12,10 +12,10 @@ from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, Sto
 from hvcluster.model.votes import Configuration, Electorate, Step, next_step
 from hvcluster.node.core import planner
 from hvcluster.node.core.commands import Command, Noop
+from hvcluster.node.core.consequences import Consequences
 from hvcluster.node.core.effects import Effect, Save
 from hvcluster.node.core.heartbeats import NEVER
 from hvcluster.node.core.messages import AppendEntries, Entry, VoteReply
-from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.parts import Parts
 from hvcluster.node.core.quorum import Quorum
@@ -151,16 +151,16 @@ def older_terms_are_committed_by_counting(patch: Patch) -> None:
 @breaks("only what is committed is applied")
 def applied_before_it_is_committed(patch: Patch) -> None:
     """A node applies whatever is in its log."""
-    real = NodeCore._follow_database
+    real = Consequences._follow_database
 
-    def follow_database(self: NodeCore, now: Instant) -> None:
+    def follow_database(self: Consequences, now: Instant) -> None:
         committed = self.state.commit
         self.state.commit = max(committed, self.state.log.last_index)
         self.replica.apply(self.state)
         self.state.commit = committed
         real(self, now)
 
-    patch.set(NodeCore, "_follow_database", follow_database)
+    patch.set(Consequences, "_follow_database", follow_database)
 
 
 @breaks("a follower obeys the leader of the newest term alone")
@@ -329,7 +329,7 @@ def one_voter_goes_and_another_comes(patch: Patch) -> None:
 def votes_change_before_the_last_change_is_committed(patch: Patch) -> None:
     """The leader plans while its last plan is not committed."""
 
-    def lead(self: NodeCore, now: Instant) -> None:
+    def lead(self: Consequences, now: Instant) -> None:
         state, replica = self.state, self.replica
         while True:
             if state.commit < state.log.last_index:
@@ -350,7 +350,7 @@ def votes_change_before_the_last_change_is_committed(patch: Patch) -> None:
         replica.left.clear()
         self._leader_sends(now)
 
-    patch.set(NodeCore, "_lead", lead)
+    patch.set(Consequences, "_lead", lead)
 
 
 @breaks("votes change only where the evidence for quorum goes on (decision 0011)")

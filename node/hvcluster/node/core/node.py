@@ -1,7 +1,7 @@
 """The cluster service of one node: routes each event to the part it concerns, then lets consequences settle.
 
-Law: routing and order only; every decision is made in one of the parts. After an event: commit, apply, plan,
-replicate, and only then leave; the outbox puts the one Save first.
+Law: routing only; every decision is made in one of the parts. After an event: commit, apply, plan, replicate
+(`consequences`), and only then leave; the outbox puts the one Save first.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.facts import FactKind
 from hvcluster.model.scsi import TestUnitReady
-from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
+from hvcluster.model.vocabulary import Instant, NodeId
 
 from . import events as ev
 from . import messages as msg
-from .commands import Command, Noop
-from .effects import Effect, Publish, Reply, Send
+from .consequences import Consequences
+from .effects import Effect, Reply
 from .groups import ALIVE_TIMER, RETRY_TIMER
 from .heartbeats import DIRECT, Peer
-from .parts import Hooks, Parts
 from .procedure import PREFIX
 from .quorum import TIMER as QUORUM_TIMER
 from .raft.election import TIMER as ELECTION_TIMER
@@ -27,23 +26,18 @@ from .raft.state import Role
 from .requests import TIMER as REQUEST_TIMER
 from .saved import SavedState
 from .view import View
-from .viewing import heartbeat_of, view_of
+from .viewing import view_of
 from .witness import TIMER as WITNESS_TIMER
-from .witness import Hold
 
 TICK = "tick"
 
 
-class NodeCore(Parts):
+class NodeCore(Consequences):
     """One life of the cluster service on one node. The only door is `handle`."""
 
     def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState) -> None:
-        super().__init__(definition, node, saved, Hooks(self._won, self._witness_progress, self._leave))
+        super().__init__(definition, node, saved)
         self._identity = (saved.store, self.incarnation)
-        self._dirty = False  # something the planner looks at has changed
-        self._led = False
-        self._announced = (0, 0)
-        self._replied: tuple[NodeId, StoreId] | None = None  # whose answer this event was
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Started: self._started,
             ev.TimerFired: self._timer,
@@ -186,7 +180,7 @@ class NodeCore(Parts):
         reason = "the array took the login" if event.up else "the array does not answer"
         self.out.fact(kind, reason, path=event.path)
         if had != has:
-            self.planner.storage = (has, now)
+            self.presence.storage = (has, now)
             self._dirty = True
         if event.up:
             for (
@@ -236,22 +230,13 @@ class NodeCore(Parts):
                 state.resign(f"entries after {state.commit} were not taken over, although heartbeats arrive")
                 self.out.timer(ELECTION_TIMER, now + self.timing.detection)
         if self.leaving.give_up(now):
-            self.planner.leaving = False
+            self.presence.leaving = False
         self._resend_reports()
         self.groups.check_pending(now)
-
-    def _publish(self, now: Instant) -> None:
-        beat = heartbeat_of(self, now)
-        self.out.add(Publish(beat))
-        for node in self.beats.wants_direct(now):
-            self.out.add(Send(node, beat))
 
     def _witness_timer(self, now: Instant) -> None:
         if self.witness is not None:
             self.witness.timer(now)
-
-    def _witness_progress(self, now: Instant) -> None:
-        self._dirty = True
 
     def _check_quorum(self, now: Instant) -> None:
         if not self.quorum.lost(now):
@@ -269,131 +254,3 @@ class NodeCore(Parts):
             runs=len(self.groups.runs),
         )
         self.leaving.restart(f"quorum was lost: {reason}")
-
-    def _resend_reports(self) -> None:
-        for report in tuple(self.groups.reports.values()):
-            self._send_report(report)
-
-    def _send_report(self, report: msg.GroupReport) -> None:
-        leader = self.state.leader
-        if leader == self.me:
-            self._report(self.me, self.incarnation, report)
-        elif leader != NOBODY:
-            self.out.send(leader, report)
-
-    def _report(self, sender: NodeId, incarnation: Incarnation, report: msg.GroupReport) -> None:
-        if self.state.leads:
-            command = self.planner.report(sender, incarnation, report)
-            if command is not None:
-                self._propose((command,))
-
-    # leading
-
-    def _propose(self, commands: Sequence[Command]) -> None:
-        if commands and self.state.leads:
-            self.replication.propose(commands)
-
-    def _won(self, now: Instant) -> None:
-        """We were elected."""
-        self.replication.start()
-        self.planner.start(now)
-        self.quorum.elected(now)
-        self.quorum.lost(now)
-        self._led = True
-        self._dirty = True
-        self.replication.propose((Noop(),))
-        self._publish(now)
-        if self.witness is not None:
-            self.witness.lead(now)
-
-    def _resigned(self, now: Instant) -> None:
-        self._led = False
-        self.requests.resigned()
-        if self.witness is not None and self.state.role is Role.FOLLOWER and self.witness.hold is Hold.HELD:
-            self.witness.release(now)
-
-    def _leave(self, now: Instant, ticket: int) -> None:
-        """The leader agrees that we are stopped politely."""
-        self.leaving.begin(now, ticket)
-        self.planner.leaving = True
-        self._dirty = True
-        self._publish(now)
-
-    # consequences
-
-    def _settle(self, now: Instant) -> None:
-        """Let one event's consequences work through: losses, commits, plans, messages."""
-        state, replica, groups = self.state, self.replica, self.groups
-        if self.beats.lost:
-            self._dirty = True
-            for node in self.beats.take_lost():
-                if node == state.leader:
-                    self.election.leader_lost(now, f"node {node} is unreachable")
-        leads = state.role is Role.LEADER
-        if self._led and not leads:
-            self._resigned(now)
-        if leads:
-            self._lead(now)
-        else:
-            while replica.applied < state.commit or replica.changed or groups.look_again or groups.fresh:
-                replica.apply(state)
-                self._follow_database(now)
-                self._send_fresh()
-        self.leaving.settle(now)
-
-    def _lead(self, now: Instant) -> None:
-        """As leader: commit, apply and plan until nothing follows any more, then tell the others."""
-        state, replica = self.state, self.replica
-        while True:
-            if state.commit < state.log.last_index:
-                self.replication.advance()
-            if replica.applied < state.commit:
-                replica.apply(state)
-                self._dirty = True
-                continue
-            if self._dirty and state.commit == state.log.last_index:
-                self._dirty = False
-                commands = self.planner.plan(now)
-                if commands:
-                    self.replication.propose(commands)
-                    continue
-            self._follow_database(now)
-            if not self._send_fresh():
-                break
-        if replica.left:
-            for node in replica.left:
-                self.beats.left(node)
-            replica.left.clear()
-        self._leader_sends(now)
-
-    def _follow_database(self, now: Instant) -> None:
-        """Do at this node what the database says."""
-        if self.replica.changed or self.groups.look_again:
-            self.replica.changed = False
-            self.groups.reconcile(now)
-            self.requests.look()
-
-    def _send_fresh(self) -> bool:
-        """Send new reports; True when there were any."""
-        fresh = self.groups.fresh
-        if not fresh:
-            return False
-        self.groups.fresh = []
-        for report in fresh:
-            self._send_report(report)
-        return True
-
-    def _leader_sends(self, now: Instant) -> None:
-        state = self.state
-        if self._replied is not None:
-            self.replication.follow_up(now, *self._replied)
-            self._replied = None
-        at = (state.log.last_index, state.commit)
-        if at == self._announced:
-            return
-        self._announced = at
-        for peer in self.beats.peers.values():
-            if not peer.unreachable:
-                self.replication.send(now, peer.id, peer.store)
-        if self.witness is not None:
-            self.witness.replicate(now)

@@ -17,6 +17,7 @@ from .heartbeats import Heartbeats
 from .leaving import Leaving
 from .outbox import Outbox
 from .planner import Planner
+from .presence import Presence
 from .procedure import Procedures
 from .quorum import Quorum
 from .raft.election import Election
@@ -24,6 +25,7 @@ from .raft.replication import Replication
 from .raft.state import RaftState
 from .replica import Replica
 from .requests import Requests
+from .roles import Roles
 from .saved import SavedState
 from .witness import Witness
 
@@ -58,8 +60,10 @@ class Parts:
         self.replication = replication = Replication(state, timing, out, replica.install)
         self.election = Election(state, timing, self, out, hooks.won)
         self.quorum = quorum = Quorum(state, beats, timing, out)
+        self.presence = presence = Presence(node, incarnation, state, beats)
+        self.roles = roles = Roles(presence, replica.get, properties, timing, out)
         self.planner = Planner(
-            node, incarnation, state, replication, beats, quorum, replica.get, properties, timing, out
+            node, incarnation, state, replication, beats, quorum, replica.get, properties, timing, presence, roles
         )  # fmt: skip
         initiator = initiator_name(definition.node_name(node))
         self.groups = Groups(
@@ -71,7 +75,7 @@ class Parts:
             node, state, replication, replica, beats, self.groups, quorum, properties, patience_us, out
         )  # fmt: skip
         self.requests = Requests(node, state, replica.get, patience_us, out)
-        self.requests.able = self.planner.able
+        self.requests.able = roles.able
         self.requests.may_leave = self.leaving.refusal
         self.requests.leave = hooks.leave
         self.witness: Witness | None = None

@@ -18,6 +18,7 @@ from .witness import Hold
 
 if TYPE_CHECKING:
     from .node import NodeCore
+    from .parts import Parts
 
 _RESOURCE = {
     GroupState.ONLINE: ResourceState.ONLINE,
@@ -28,7 +29,7 @@ _RESOURCE = {
 }
 
 
-def heartbeat_of(core: NodeCore, now: Instant) -> Heartbeat:
+def heartbeat_of(core: Parts, now: Instant) -> Heartbeat:
     """The next heartbeat of this node."""
     state = core.state
     return Heartbeat(
