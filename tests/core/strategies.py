@@ -8,6 +8,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.policy import Policy, Priority, RestartAction
 from hvcluster.model.scsi import (
     Capacity,
     FullStatus,
@@ -21,7 +22,17 @@ from hvcluster.model.scsi import (
     SenseKey,
     Status,
 )
-from hvcluster.model.vocabulary import Generation, GroupState, Incarnation, LunId, NodeId, PathName, StoreId
+from hvcluster.model.vocabulary import (
+    DrainStatus,
+    Failback,
+    Generation,
+    GroupState,
+    Incarnation,
+    LunId,
+    NodeId,
+    PathName,
+    StoreId,
+)
 from hvcluster.model.votes import Configuration, Voter
 from hvcluster.node.core import commands as cmd
 from hvcluster.node.core import events as ev
@@ -41,6 +52,21 @@ configurations = st.builds(
     st.lists(st.builds(Voter, nodes, stores), max_size=4),
     st.booleans(),
 )
+windows = st.sampled_from((None, (-1, -1), (1, 4), (22, 3)))
+policies = st.builds(
+    lambda priority, action, threshold, period_ms, delay_ms, window, classes, locked: Policy(
+        priority, action, threshold, period_ms, delay_ms, window is not None,
+        (window or (-1, -1))[0], (window or (-1, -1))[1], tuple(sorted(classes)), locked,
+    ),
+    st.sampled_from(Priority),
+    st.sampled_from(RestartAction),
+    st.integers(0, 3),
+    st.integers(1_000, 900_000),
+    st.integers(0, 1_000),
+    windows,
+    st.sets(st.sampled_from(("web", "database", "D1")), max_size=2),
+    st.booleans(),
+)  # fmt: skip
 groups = st.builds(
     GroupDefinition,
     texts,
@@ -49,6 +75,7 @@ groups = st.builds(
     st.lists(nodes, max_size=3).map(tuple),
     st.none() | nodes,
     st.integers(0, 10_000),
+    policies,
 )
 
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
@@ -57,11 +84,12 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.FormCluster, texts),
     st.builds(cmd.NodeUp, nodes, incarnations, stores),
     st.builds(cmd.NodeDown, nodes, incarnations, texts),
-    st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, st.booleans()),
-    st.builds(cmd.BeginMove, texts, generations, nodes, texts),
+    st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, numbers, numbers),
+    st.builds(cmd.BeginMove, texts, generations, nodes, texts, nodes),
     st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts),
     st.builds(cmd.SetDesired, texts, st.booleans()),
-    st.builds(cmd.PauseNode, nodes, st.booleans()),
+    st.builds(cmd.PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
+    st.builds(cmd.EndDrain, nodes, st.sampled_from(DrainStatus), texts),
     st.builds(cmd.DefineGroup, groups),
     st.builds(cmd.RemoveGroup, texts),
 )
@@ -129,5 +157,5 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.MoveGroup, texts, nodes),
     st.builds(ev.SetGroupOnline, texts, st.booleans()),
     st.builds(ev.StopNode, nodes),
-    st.builds(ev.SetNodePaused, nodes, st.booleans()),
+    st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
 )

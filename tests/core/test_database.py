@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from hvcluster.model.codec import Malformed
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.vocabulary import Generation, GroupState, Incarnation, LunId, NodeId, StoreId
+from hvcluster.model.vocabulary import (
+    DrainStatus,
+    Failback,
+    Generation,
+    GroupState,
+    Incarnation,
+    LunId,
+    NodeId,
+    StoreId,
+)
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import (
     AssignGroup,
@@ -16,6 +25,7 @@ from hvcluster.node.core.commands import (
     Command,
     Configure,
     DefineGroup,
+    EndDrain,
     FormCluster,
     NodeDown,
     NodeUp,
@@ -38,7 +48,7 @@ def up(node: int, incarnation: int = 1) -> NodeUp:
 
 def assign(seen: int, owner: int = 1, group: str = "D1") -> AssignGroup:
     """A group gets an owner."""
-    return AssignGroup(group, Generation(seen), NodeId(owner), "a test", (NodeId(owner),), "told so", False)
+    return AssignGroup(group, Generation(seen), NodeId(owner), "a test", (NodeId(owner),), "told so", 0, 0)
 
 
 def report(seen: int, state: GroupState) -> ReportGroup:
@@ -176,11 +186,22 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(FormCluster, st.just("a test")),
     st.builds(NodeUp, nodes, lives, st.integers(1, 3).map(StoreId)),
     st.builds(NodeDown, nodes, lives, st.just("a test")),
-    st.builds(AssignGroup, groups, generations, nodes, st.just("why"), st.just((ONE,)), st.just("rule"), st.booleans()),
+    st.builds(
+        AssignGroup,
+        groups,
+        generations,
+        nodes,
+        st.just("why"),
+        st.just((ONE,)),
+        st.just("rule"),
+        st.integers(0, 3),
+        st.integers(0, 3),
+    ),
     st.builds(BeginMove, groups, generations, nodes, st.just("why")),
     st.builds(ReportGroup, groups, generations, st.sampled_from(GroupState), st.just(""), st.just("")),
     st.builds(SetDesired, groups, st.booleans()),
-    st.builds(PauseNode, nodes, st.booleans()),
+    st.builds(PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
+    st.builds(EndDrain, nodes, st.sampled_from(DrainStatus), st.just("over")),
     st.builds(DefineGroup, st.builds(GroupDefinition, groups, st.integers(2, 6).map(LunId))),
     st.builds(RemoveGroup, groups),
 )

@@ -17,7 +17,7 @@ async def served(cuts: Cuts) -> channels.Served:
     """The service over these cuts."""
 
     def register(server: grpc.aio.Server) -> None:
-        chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(cuts), server)
+        chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(cuts, lambda vm, _: vm == "D1"), server)
 
     return await channels.serve(register, [chaos.SERVICE], ports.LOOPBACK, 0)
 

@@ -13,7 +13,7 @@ from tests.mutants.catalogue import MUTANTS, named
 from tests.mutants.hunt import hunted
 from tests.mutants.patching import Patch, put_on
 
-SEEDS: Final = 40
+SEEDS: Final = 80
 SAMPLE: Final = (
     "votes_are_not_saved",
     "saved_after_it_is_said",

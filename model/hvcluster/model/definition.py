@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from .policy import AffinityRule, GroupSet, Policy
 from .properties import Properties
 from .vocabulary import LunId, NodeId, PathName, StoreId
 
@@ -31,6 +32,11 @@ class GroupDefinition:
     possible: tuple[NodeId, ...] = ()
     owner: NodeId | None = None
     boot_delay_ms: int = 1000
+    policy: Policy = field(default_factory=Policy)
+
+    def may_run_on(self, node: NodeId) -> bool:
+        """Whether a node is among the possible owners."""
+        return not self.possible or node in self.possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class ClusterDefinition:
     witness_lun: LunId | None = None
     paths: tuple[PathName, ...] = (PathName("A"),)
     properties: Properties = field(default_factory=Properties)
+    rules: tuple[AffinityRule, ...] = ()
+    sets: tuple[GroupSet, ...] = ()
 
     def node_name(self, node: NodeId) -> str:
         """The display name of a node, or its number when it is not of this cluster."""

@@ -45,6 +45,7 @@ class FactKind(Enum):
     WITNESS_REFUSED = ("RES", 0, "arbitration for the witness was lost, status 170")
     GROUP_ASSIGNED = ("RCM", 1641, "a group got an owner")
     GROUP_WAITING = ("RCM", 0, "a group has no node to run on")
+    GROUP_CONFLICT = ("RCM", 1639, "a group stays offline rather than break an affinity rule")
     GROUP_MOVING = ("RCM", 1641, "a planned move began")
     GROUP_REPORTED = ("RCM", 0, "an owner reported a group's state")
     GROUP_FAILED = ("RCM", 1254, "a group is out of attempts and stays failed for a while")
@@ -53,6 +54,7 @@ class FactKind(Enum):
     DISK_PREEMPTED = ("RES", 0, "an older owner's registration was removed")
     DISK_ONLINE = ("RES", 0, "the disk is reserved for this node alone")
     DISK_SUPERSEDED = ("RES", 0, "a newer generation already has the disk")
+    DISK_MISSING = ("RES", 1034, "a disk is missing")
     DISK_LOST = ("RES", 1038, "the reservation on a disk is gone")
     DISK_OFFLINE = ("RES", 0, "the disk is no longer in use here")
     VM_STARTING = ("RCM", 0, "a VM boots from its VHD")
@@ -61,6 +63,9 @@ class FactKind(Enum):
     PATH_UP = ("RES", 0, "a path to the array is up")
     PATH_DOWN = ("RES", 0, "a path to the array is down")
     CONNECTION_LOST = ("NDP", 0, "last will and refused probe: the peer is gone")
+    NODE_PAUSED = ("CORE", 0, "a node was paused or resumed")
+    DRAIN_COMPLETED = ("RCM", 0, "the drain of a node is over")
+    DRAIN_FAILED = ("RCM", 1677, "the drain of a node has failed")
     REQUEST_DONE = ("API", 0, "an operator's request was carried out")
 
     @property

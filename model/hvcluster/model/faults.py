@@ -24,8 +24,10 @@ class FaultWord(Enum):
     CRASH = "SIGKILL of a node's process before the `amount`-th thing it does from now on"
     WIPE = "lose the disk of a node that is down"
     PAUSE = "pause a node: it keeps what it has and is given nothing"
+    DRAIN = "pause a node and move away what it has"
     RESUME = "resume a paused node"
     MOVE = "move a group, as an operator does"
+    CRASH_VM = "end a VM as if its worker process had died"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
     CUT_ARRAY = "cut a node from the array, or its path `wire` alone"
@@ -73,7 +75,9 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.WIPE: Target.NAMED_NODE,
     FaultWord.PAUSE: Target.NODE,
     FaultWord.RESUME: Target.NAMED_NODE,
+    FaultWord.DRAIN: Target.NODE,
     FaultWord.MOVE: Target.VM,
+    FaultWord.CRASH_VM: Target.VM,
     FaultWord.CUT_BUSES: Target.NODE,
     FaultWord.CUT_PEERS: Target.NODE,
     FaultWord.CUT_ARRAY: Target.NODE,

@@ -47,6 +47,8 @@ class Properties:
     scsi_timeout_ms: int = 10_000
     guest_disk_timeout_ms: int = 60_000
     concurrent_starts: int = 32
+    cluster_enforced_anti_affinity: bool = False
+    group_dependency_timeout_ms: int = 600_000
     snapshot_entries: int = 2_000
 
 
@@ -67,6 +69,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "scsi_timeout_ms": (500, 600_000),
     "guest_disk_timeout_ms": (1_000, 3_600_000),
     "concurrent_starts": (1, 1024),
+    "group_dependency_timeout_ms": (0, 86_400_000),
     "snapshot_entries": (10, 1_000_000),
 }
 
@@ -133,6 +136,12 @@ class Timing:
     path_grace: int
     scsi: int
     guest_disk: int
+    group_dependency: int
+    scale: float
+
+    def of_ms(self, ms: int) -> int:
+        """A duration that is no property, scaled."""
+        return int(ms * self.scale * US_PER_MS)
 
     @staticmethod
     def of(p: Properties) -> Timing:
@@ -161,6 +170,8 @@ class Timing:
             path_grace=max(us(p.path_loss_grace_ms), RELOGIN_US),
             scsi=us(p.scsi_timeout_ms),
             guest_disk=us(p.guest_disk_timeout_ms),
+            group_dependency=us(p.group_dependency_timeout_ms),
+            scale=p.time_scale,
         )
 
 

@@ -30,8 +30,8 @@ class Expectation:
     """What must be seen within `within_s` of the step before it, or, with `hold`, at every look until then.
 
     `online`: VMs (or "all") online on exactly one node. `off`: nodes that run no VM. `stayed`: VMs with owner and
-    generation of the last `remember`. `moved`: VMs online under a newer generation on another node. `not_on`: where
-    they may not be.
+    generation of the last `remember`. `moved`: VMs online under a newer generation on another node; `restarted`: on
+    the same one. `down`: VMs that run nowhere, be they offline or failed. `not_on`: where VMs may not be.
     `node`/`state`: a node's state in the database. `refused`: nodes from which the array has refused a write.
     `healthy`: every node is UP and every VM online on exactly one of them.
     """
@@ -41,6 +41,8 @@ class Expectation:
     online: tuple[str, ...] = ()
     stayed: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
     not_on: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     node: str = ""
@@ -106,7 +108,8 @@ class Observation:
 
 def unmet(expect: Expectation, seen: Observation, remembered: Observation) -> str:
     """Why an observation does not meet an expectation; empty when it does."""
-    if (expect.online or expect.stayed or expect.moved or expect.healthy) and not seen.nodes:
+    wanted = (expect.online, expect.stayed, expect.moved, expect.restarted, expect.down)
+    if (any(wanted) or expect.healthy) and not seen.nodes:
         return "no node leads"
     if expect.healthy:
         down = [f"{name} is {state}" for name, state in seen.nodes.items() if state != "UP"]
@@ -121,14 +124,18 @@ def unmet(expect: Expectation, seen: Observation, remembered: Observation) -> st
         group, before = seen.groups.get(name), remembered.groups.get(name)
         if group is None or before is None or group != before:
             return f"{name} was {before} and is {group}"
-    for name in _names(expect.moved, remembered):
-        group, before = seen.groups.get(name), remembered.groups.get(name)
-        if group is None or before is None or group.state != "ONLINE":
-            return f"{name} is {group}"
-        if group.generation <= before.generation or group.owner == before.owner:
-            return f"{name} was {before} and is {group}"
-        if seen.running.get(name, ()) != (group.owner,):
-            return f"{name} is {group}, and runs on {list(seen.running.get(name, ()))}"
+    for names, elsewhere in ((expect.moved, True), (expect.restarted, False)):
+        for name in _names(names, remembered):
+            group, before = seen.groups.get(name), remembered.groups.get(name)
+            if group is None or before is None or group.state != "ONLINE":
+                return f"{name} is {group}"
+            if group.generation <= before.generation or (group.owner != before.owner) is not elsewhere:
+                return f"{name} was {before} and is {group}"
+            if seen.running.get(name, ()) != (group.owner,):
+                return f"{name} is {group}, and runs on {list(seen.running.get(name, ()))}"
+    for name in _names(expect.down, seen):
+        if seen.running.get(name) or seen.groups[name].state not in ("OFFLINE", "FAILED"):
+            return f"{name} is {seen.groups[name]}, and runs on {list(seen.running.get(name, ()))}"
     for node in expect.not_on:
         at = [name for name, group in seen.groups.items() if group.owner == node and group.state == "ONLINE"]
         if at:

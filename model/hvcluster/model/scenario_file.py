@@ -7,22 +7,27 @@ steps are read in `scenario_steps`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from .complaints import WHOLE_LIMIT, Complaints, NotToml, shown, toml
 from .definition import ClusterDefinition, GroupDefinition, NodeDefinition
+from .policy import AffinityRule, GroupSet, complaints
+from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, problems, with_values
 from .scenario import Scenario, ScenarioError
 from .scenario_steps import Cast, read_steps
+from .toml_lines import Path
 from .vocabulary import MAX_NODES, LunId, NodeId, PathName
 
 MAX_VMS: Final = 64
 MAX_PATHS: Final = 4
+MAX_BOOT_MS: Final = 3_600_000
 MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
-_LAB_KEYS: Final = ("nodes", "owners", "paths", "profile", "properties", "vms", "witness")
+_LAB_KEYS: Final = ("affinity", "nodes", "owners", "paths", "profile", "properties", "set", "vm", "vms", "witness")
+_VM_KEYS: Final = (*POLICY_KEYS, "boot_delay_ms", "possible", "preferred")
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
 
@@ -84,17 +89,20 @@ class _Reader:
         self._vms = tuple(f"D{number}" for number in range(1, vms + 1))
         witness = self._wrong.truth(_LAB, lab, "witness", True)
         owners = self._owners(lab)
+        rules, sets = self._rules_and_sets(lab)
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
             nodes=tuple(NodeDefinition(NodeId(number), name) for number, name in enumerate(self._nodes, 1)),
             groups=tuple(
-                GroupDefinition(name, LunId(number + 1), owner=owners[number - 1] if number <= len(owners) else None)
-                for number, name in enumerate(self._vms, 1)
+                replace(each, owner=owners[number]) if number < len(owners) else each
+                for number, each in enumerate(self._groups(lab))
             ),
             witness_lun=LunId(1) if witness else None,
             paths=tuple(PathName(chr(ord("A") + number)) for number in range(paths)),
             properties=self._properties(lab),
+            rules=rules,
+            sets=sets,
         )
 
     def _count(self, lab: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
@@ -117,6 +125,67 @@ class _Reader:
                 remedy = f"write ids from 1 to {len(self._nodes)}"
                 self._wrong.add(_LAB, f"`owners` names no node: {shown(owner)}; {remedy}", "owners")
         return [NodeId(owner) for owner in owners] if all(known) else []
+
+    def _groups(self, lab: Mapping[str, Any]) -> list[GroupDefinition]:
+        tables = self._table(_LAB, lab, "vm")
+        self._wrong.known((*_LAB, "vm"), tables, self._vms)
+        groups: list[GroupDefinition] = []
+        for number, name in enumerate(self._vms, 1):
+            path = (*_LAB, "vm", name)
+            values = self._table((*_LAB, "vm"), tables, name)
+            self._wrong.known(path, values, _VM_KEYS)
+            policy, wrong = read_policy(values)
+            delay_ms = values.get("boot_delay_ms", 1000)
+            if type(delay_ms) is not int or not 0 <= delay_ms <= MAX_BOOT_MS:
+                wrong.append(("boot_delay_ms", f"boot_delay_ms is {shown(delay_ms)}; write 0 to {MAX_BOOT_MS}"))
+                delay_ms = 1000
+            preferred, possible = self._ids(path, values, "preferred"), self._ids(path, values, "possible")
+            if possible and not set(preferred) <= set(possible):
+                wrong.append(("preferred", "a preferred owner is not a possible one; add it to possible as well"))
+            for key, text in wrong:
+                self._wrong.add(path, text, key)
+            lun = LunId(number + 1)
+            groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy))
+        return groups
+
+    def _table(self, path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = table.get(key, {})
+        if isinstance(value, dict):
+            return value
+        self._wrong.add(path, f"`{key}` is no table; write [{'.'.join(map(str, path))}.{key}]", key)
+        return {}
+
+    def _ids(self, path: Path, values: Mapping[str, Any], key: str) -> tuple[NodeId, ...]:
+        ids = values.get(key, [])
+        known = range(1, len(self._nodes) + 1)
+        good = isinstance(ids, list) and all(type(each) is int and each in known for each in ids)
+        if good and len(set(ids)) == len(ids):
+            return tuple(NodeId(each) for each in ids)
+        self._wrong.add(path, f"`{key}` is {shown(ids)}; write different ids from 1 to {len(self._nodes)}", key)
+        return ()
+
+    def _rules_and_sets(self, lab: Mapping[str, Any]) -> tuple[tuple[AffinityRule, ...], tuple[GroupSet, ...]]:
+        rules: list[AffinityRule] = []
+        sets: list[GroupSet] = []
+        for key, keys in (("affinity", RULE_KEYS), ("set", SET_KEYS)):
+            tables = lab.get(key, [])
+            if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+                self._wrong.add(_LAB, f"`{key}` is no list of tables; write each as [[lab.{key}]]", key)
+                continue
+            for at, table in enumerate(tables):
+                path: Path = (*_LAB, key, at)
+                self._wrong.known(path, table, keys)
+                if key == "affinity":
+                    rule, wrong = read_rule(table, self._vms)
+                    rules.append(rule)
+                else:
+                    each, wrong = read_set(table, self._vms)
+                    sets.append(each)
+                for name, text in wrong:
+                    self._wrong.add(path, text, name)
+        for key, text in complaints(rules, sets):
+            self._wrong.add(_LAB, text, key)
+        return tuple(rules), tuple(sets)
 
     def _properties(self, lab: Mapping[str, Any]) -> Properties:
         profile, values = lab.get("profile", DEFAULT_PROFILE), lab.get("properties", {})

@@ -34,12 +34,12 @@ BUSES: Final = ("A", "B")
 
 _FAULT_KEYS: Final = ("amount", "direction", "side", "target", "via", "wire")
 _STEP_KEYS: Final = (*_FAULT_KEYS, "at_s", "do", "expect", "remember", "wait_s")
-_VM_LISTS: Final = ("online", "stayed", "moved")
+_VM_LISTS: Final = ("online", "stayed", "moved", "restarted", "down")
 _NODE_LISTS: Final = ("not_on", "off", "refused")
 _EXPECT_KEYS: Final = (*_VM_LISTS, *_NODE_LISTS, "healthy", "hold", "node", "state", "within_s")
 _CUTS: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
 _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
-_OPERATOR: Final = (FaultWord.MOVE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.RESUME)
+_OPERATOR: Final = (FaultWord.MOVE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME)
 
 
 @dataclass(frozen=True, slots=True)

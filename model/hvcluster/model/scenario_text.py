@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from .definition import ClusterDefinition, GroupDefinition
 from .faults import AMOUNTS, TARGETS, Direction, Fault
+from .policy_file import policy_values, rule_values, set_values
 from .properties import DEFAULT_PROFILE, Properties, defaults
 from .scenario import Expectation, Scenario, Step
 from .vocabulary import US_PER_S
@@ -41,6 +43,7 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     if definition.properties.profile != DEFAULT_PROFILE:
         yield f"profile = {_value(definition.properties.profile)}"
     yield from _properties(definition.properties)
+    yield from _wishes(definition)
     for step in scenario.steps:
         yield ""
         yield "[[step]]"
@@ -55,6 +58,24 @@ def _properties(properties: Properties) -> Iterator[str]:
         yield "[lab.properties]"
     for name in changed:
         yield f"{name} = {_value(getattr(properties, name))}"
+
+
+def _wishes(definition: ClusterDefinition) -> Iterator[str]:
+    """What is asked for single VMs, rules and sets."""
+    for group in definition.groups:
+        usual = GroupDefinition(group.name, group.lun)
+        lines = [
+            f"{name} = {_value([int(n) for n in wanted] if isinstance(wanted, tuple) else wanted)}"
+            for name in ("preferred", "possible", "boot_delay_ms")
+            if (wanted := getattr(group, name)) != getattr(usual, name)
+        ]
+        lines += [f"{key} = {_value(wanted)}" for key, wanted in policy_values(group.policy).items()]
+        if lines:
+            yield from ("", f"[lab.vm.{group.name}]", *lines)
+    for rule in definition.rules:
+        yield from ("", "[[lab.affinity]]", *(f"{key} = {_value(each)}" for key, each in rule_values(rule).items()))
+    for each in definition.sets:
+        yield from ("", "[[lab.set]]", *(f"{key} = {_value(item)}" for key, item in set_values(each).items()))
 
 
 def _step(step: Step) -> Iterator[str]:
@@ -92,7 +113,7 @@ def _expectation(expect: Expectation) -> Iterator[str]:
     for name in ("hold", "healthy"):
         if getattr(expect, name):
             yield f"{name} = true"
-    for name in ("online", "stayed", "moved", "not_on", "off", "refused"):
+    for name in ("online", "stayed", "moved", "restarted", "down", "not_on", "off", "refused"):
         names = getattr(expect, name)
         if names:
             yield f"{name} = {_value('all' if names == ('all',) else list(names))}"

@@ -91,6 +91,23 @@ class ResourceState(IntEnum):
     OFFLINE_PENDING = 130
 
 
+class DrainStatus(IntEnum):
+    """How far the drain of a paused node is; numbers as in the product (NodeDrainStatus)."""
+
+    NOT_INITIATED = 0
+    IN_PROGRESS = 1
+    COMPLETED = 2
+    FAILED = 3
+
+
+class Failback(Enum):
+    """What becomes of groups that a drain moved away once their node is resumed. The value is the sentence shown."""
+
+    NO_FAILBACK = "they stay where they are"
+    IMMEDIATE = "they return at once"
+    POLICY = "those with auto_failback return, in their window"
+
+
 class ServiceState(Enum):
     """Where the cluster service of one node stands. The value is the sentence shown to people."""
 

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from hvcluster.model.definition import ClusterDefinition
-from hvcluster.model.vocabulary import MAX_NODES, Generation, NodeId
+from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, NodeId
 from hvcluster.v1 import node_pb2, node_pb2_grpc
 
 from .core import events as ev
@@ -166,6 +166,7 @@ def _nodes(view: View) -> list[node_pb2.NodeRow]:
             incarnation=row.incarnation,
             weight=row.weight,
             dynamic_weight=row.dynamic_weight,
+            drain=row.drain.name,
         )
         for row in view.nodes
     ]
@@ -183,6 +184,7 @@ def _group(row: GroupView) -> node_pb2.GroupRow:
         desired_online=row.desired_online,
         moving_to=row.moving_to,
         reason=row.reason,
+        priority=row.priority,
         resources=[node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name) for r in row.resources],
     )
 
@@ -228,7 +230,16 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
             return _problem("-", request.stop_node.node, 1) or ev.StopNode(NodeId(request.stop_node.node))
         case "set_node_paused":
             pause = request.set_node_paused
-            return _problem("-", pause.node, 1) or ev.SetNodePaused(NodeId(pause.node), pause.paused)
+            return _problem("-", pause.node, 1) or _pause(pause)
+
+
+def _pause(asked: node_pb2.SetNodePausedRequest) -> ev.SetNodePaused | str:
+    failback = asked.failback or Failback.NO_FAILBACK.name
+    if failback not in Failback.__members__:
+        return f"{failback[:MAX_NAME]!r} is no failback; one of {', '.join(Failback.__members__)}"
+    if (asked.drain and not asked.paused) or (asked.force and not asked.drain):
+        return "only a node that is paused is drained, and only a drain can be forced"
+    return ev.SetNodePaused(NodeId(asked.node), asked.paused, asked.drain, asked.force, Failback[failback])
 
 
 def _problem(group: str, node: int, least: int) -> str | None:

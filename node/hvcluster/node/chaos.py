@@ -1,10 +1,11 @@
-"""The Chaos service: faults an operator injects into this node's own wires. Registered only with --allow-chaos.
+"""The Chaos service: faults an operator injects into this node's own wires and VMs. Registered only with --allow-chaos.
 
-Law: translates between the wire and `cuts`; what a cut does is the adapters' affair.
+Law: translates between the wire, `cuts` and the VM host; what a cut does is the adapters' affair.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -29,8 +30,10 @@ _DIRECTIONS_BACK: Final = {direction: number for number, direction in _DIRECTION
 class ChaosService(chaos_pb2_grpc.ChaosServicer):
     """Every call answers with how the wires are afterwards; a wire that does not exist is INVALID_ARGUMENT."""
 
-    def __init__(self, cuts: Cuts) -> None:
+    def __init__(self, cuts: Cuts, crash: Callable[[str, str], bool]) -> None:
+        """`crash`: ends the VM of a group for a reason; False where none runs."""
         self._cuts = cuts
+        self._crash = crash
 
     async def Cut(
         self,
@@ -79,6 +82,16 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
         context: grpc.aio.ServicerContext[chaos_pb2.ListRequest, chaos_pb2.ChaosReply],
     ) -> chaos_pb2.ChaosReply:
         """What is cut now, and how well the rest works."""
+        return self._reply()
+
+    async def CrashVm(
+        self,
+        request: chaos_pb2.CrashVmRequest,
+        context: grpc.aio.ServicerContext[chaos_pb2.CrashVmRequest, chaos_pb2.ChaosReply],
+    ) -> chaos_pb2.ChaosReply:
+        """Let a VM of this node die."""
+        if not self._crash(request.group, "its worker process died"):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no VM {request.group!r} runs on this node")
         return self._reply()
 
     def _reply(self) -> chaos_pb2.ChaosReply:

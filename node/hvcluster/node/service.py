@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
@@ -114,7 +115,7 @@ class Service:
         self._log = log
         self._core = make(state)
         self._life = 1
-        self._inbox: deque[Waiting] = deque([ev.Started()])
+        self._inbox: deque[Waiting] = deque([ev.Started(_day_us())])
         self._wake = asyncio.Event()
         self._wake.set()
         self._timers = Timers(self._put)
@@ -290,10 +291,16 @@ class Service:
             text = f"the cluster service of this node started again ({reason}); it may have been carried out"
             self._reply(Reply(ticket, False, "restarted", text))
         self._core = self._make(self._keeper.load())
-        self._put(ev.Started())
+        self._put(ev.Started(_day_us()))
         for path, login in sorted(self._outside.paths().items()):
             if login:
                 self._put(ev.PathChanged(path, True, login))
+
+
+def _day_us() -> int:
+    """Microseconds since midnight, by this machine's own time of day."""
+    now = datetime.now().astimezone()
+    return int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * 1_000_000)
 
 
 def monotonic_us() -> Instant:

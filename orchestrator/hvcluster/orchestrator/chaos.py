@@ -1,6 +1,6 @@
-"""Asking a node to cut or degrade its own wires.
+"""Asking a node to cut or degrade its own wires, or to let a VM of its own die.
 
-Law: one translation, from a Cut or a Quality to the chaos service and from its answers to failures.
+Law: one translation, from a Cut, a Quality or a VM to the chaos service and from its answers to failures.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ async def degrade(address: Address, node: str, quality: Quality) -> None:
     async with channels.channel(address.host, address.port) as channel:
         stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
         _judge(node, await channels.unary(stub.Degrade, chaos_pb2.DegradeRequest(quality=wanted), DEADLINE_S))
+
+
+async def crash_vm(address: Address, node: str, vm: str) -> None:
+    """Let the worker process of a VM on the node at `address` die. Raises Failure."""
+    from hvcluster.runtime import channels
+    from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
+
+    async with channels.channel(address.host, address.port) as channel:
+        stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
+        _judge(node, await channels.unary(stub.CrashVm, chaos_pb2.CrashVmRequest(group=vm), DEADLINE_S))
 
 
 def _wire(wire: Wire) -> chaos_pb2.Wire.ValueType:

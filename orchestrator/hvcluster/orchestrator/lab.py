@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition, initiator_name
+from hvcluster.model.policy import AffinityRule, GroupSet, Policy
 from hvcluster.model.properties import Properties
 from hvcluster.model.vocabulary import BLOCK_BYTES, LunId, NodeId, PathName
 
@@ -66,6 +67,7 @@ class LabVm:
     owner: NodeId | None = None
     boot_delay_ms: int = 1000
     port: int = 0
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Lab:
     vms: tuple[LabVm, ...]
     witness_lun: LunId | None
     properties: Properties = field(default_factory=Properties)
+    rules: tuple[AffinityRule, ...] = ()
+    sets: tuple[GroupSet, ...] = ()
     bus_kind: BusKind = "auto"
     bus_ports: tuple[int, ...] = (0, 0)
     san_ports: tuple[int, ...] = (0,)
@@ -97,11 +101,14 @@ class Lab:
             id=cluster_id,
             nodes=tuple(NodeDefinition(n.id, n.name, n.weight) for n in self.nodes),
             groups=tuple(
-                GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms) for v in self.vms
+                GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms, v.policy)
+                for v in self.vms
             ),
             witness_lun=self.witness_lun,
             paths=self.paths,
             properties=self.properties,
+            rules=self.rules,
+            sets=self.sets,
         )
 
     def initiators(self) -> tuple[str, ...]:

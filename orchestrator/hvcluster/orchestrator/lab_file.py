@@ -17,6 +17,7 @@ from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
 from hvcluster.model.vocabulary import BLOCK_BYTES, MAX_LUNS, MAX_NODES, LunId, NodeId
 
+from . import lab_policies
 from .lab import (
     BUS_KINDS,
     BUS_NAMES,
@@ -86,6 +87,7 @@ def _lab(top: Section) -> Lab:
     nodes = _nodes(top)
     luns = _luns(top)
     vms = _vms(top, nodes)
+    rules, sets = lab_policies.rules_and_sets(top, [vm.name for vm in vms])
     witness = _witness(top, {lun.id for lun in luns}, vms)
     _check_disks(top, {lun.id for lun in luns}, vms)
     _check_tie_breaker(top, properties, nodes)
@@ -103,6 +105,8 @@ def _lab(top: Section) -> Lab:
         vms=tuple(vms),
         witness_lun=witness,
         properties=properties,
+        rules=rules,
+        sets=sets,
         bus_kind=bus_kind,
         bus_ports=bus_ports,
         san_ports=san_ports,
@@ -236,8 +240,10 @@ def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
             section.complain("owner", "the first owner is not a possible one", "add it to possible as well")
         boot = section.integer("boot_delay_ms", 0, 3_600_000, 1000)
         port = section.integer("port", 0, 65535, 0)
+        policy = lab_policies.policy(section)
         section.finish()
-        vms.append(LabVm(name, LunId(-1 if lun is None else lun), preferred, possible, owner, boot or 0, port or 0))
+        disk = LunId(-1 if lun is None else lun)
+        vms.append(LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy))
     return vms
 
 

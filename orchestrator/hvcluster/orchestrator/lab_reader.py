@@ -89,6 +89,11 @@ class Section:
             self._known.append(key)
         return self._values.get(key)
 
+    def picked(self, keys: Sequence[str]) -> dict[str, object]:
+        """Those of some keys that stand in the file, as they are; all of them count as known."""
+        values = {key: self.raw(key) for key in keys}
+        return {key: value for key, value in values.items() if key in self._values}
+
     def names(self) -> tuple[str, ...]:
         """The keys that stand in the file."""
         return tuple(self._values)

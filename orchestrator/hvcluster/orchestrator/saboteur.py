@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from . import chaos
 from .driver import Cut, Driver, Member, Way, Wire, member
 from .errors import Exit, Failure
 from .lab import BUS_NAMES
@@ -99,6 +100,16 @@ async def cut(driver: Driver, name: str, wires: tuple[Cut, ...]) -> Member:
     found = await member(driver, name, Role.NODE)
     for wire in wires:
         await driver.cut(found.name, wire)
+    return found
+
+
+async def crash_vm(driver: Driver, name: str, vm: str) -> Member:
+    """End a VM on the node that runs it, as if its worker process had died."""
+    found = await member(driver, name, Role.NODE)
+    address = (await driver.addresses()).nodes.get(found.node)
+    if address is None:
+        raise Failure(Exit.UNREACHABLE, f"{found.name} cannot be asked now", f"is it up? `hvc start {found.name}`")
+    await chaos.crash_vm(address, found.name, vm)
     return found
 
 

@@ -113,6 +113,8 @@ class Hand:
             case FaultWord.MOVE:
                 move = node_pb2.MoveGroupRequest(group=fault.target)
                 await self._ask(fault, node_pb2.OperatorRequest(move_group=move))
+            case FaultWord.CRASH_VM:
+                await saboteur.crash_vm(self._driver, await self.named(f"{OWNER_OF}{fault.target}"), fault.target)
             case FaultWord.PARTITION:
                 await self._partition(fault.side)
             case FaultWord.HEAL:
@@ -164,8 +166,9 @@ class Hand:
             case FaultWord.STOP:
                 via = self._id(await self.named(fault.via)) if fault.via else None
                 self._leaving[name] = self._later(self._stop(name, via), f"stop {name}")
-            case FaultWord.PAUSE | FaultWord.RESUME:
-                await self._ask(fault, _pausing(self._id(name), fault.word is FaultWord.PAUSE))
+            case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
+                drains = fault.word is FaultWord.DRAIN
+                await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
             case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY:
                 await self._cut(name, fault)
             case _:
@@ -273,14 +276,15 @@ class Hand:
 _ON_A_NODE: Final = frozenset(
     {
         FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE,
-        FaultWord.STOP, FaultWord.PAUSE, FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS,
+        FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS,
         FaultWord.CUT_ARRAY,
     }
 )  # fmt: skip
 
 
-def _pausing(node: NodeId, paused: bool) -> node_pb2.OperatorRequest:
-    return node_pb2.OperatorRequest(set_node_paused=node_pb2.SetNodePausedRequest(node=node, paused=paused))
+def _pausing(node: NodeId, paused: bool, drain: bool = False) -> node_pb2.OperatorRequest:
+    wish = node_pb2.SetNodePausedRequest(node=node, paused=paused, drain=drain)
+    return node_pb2.OperatorRequest(set_node_paused=wish)
 
 
 def _sentence(fault: Fault, whom: str) -> str:

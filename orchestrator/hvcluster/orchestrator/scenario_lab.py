@@ -35,7 +35,12 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
         name=definition.name,
         nodes=tuple(LabNode(n.id, n.name, n.weight) for n in definition.nodes),
         luns=tuple(LabLun(LunId(lun), LUN_BYTES) for lun in luns),
-        vms=tuple(LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms) for g in definition.groups),
+        vms=tuple(
+            LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms, policy=g.policy)
+            for g in definition.groups
+        ),
+        rules=definition.rules,
+        sets=definition.sets,
         witness_lun=definition.witness_lun,
         properties=replace(definition.properties, time_scale=LAB_TIME_SCALE),
         san_ports=(0,) * len(definition.paths),

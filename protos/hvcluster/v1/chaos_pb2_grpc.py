@@ -54,6 +54,11 @@ class ChaosStub:
                 request_serializer=hvcluster_dot_v1_dot_chaos__pb2.ListRequest.SerializeToString,
                 response_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
                 _registered_method=True)
+        self.CrashVm = channel.unary_unary(
+                '/hvcluster.v1.Chaos/CrashVm',
+                request_serializer=hvcluster_dot_v1_dot_chaos__pb2.CrashVmRequest.SerializeToString,
+                response_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
+                _registered_method=True)
 
 
 class ChaosServicer:
@@ -85,6 +90,13 @@ class ChaosServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CrashVm(self, request, context):
+        """End a VM that runs here as if its worker process had died. INVALID_ARGUMENT where none of that name runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChaosServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +118,11 @@ def add_ChaosServicer_to_server(servicer, server):
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
                     request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ListRequest.FromString,
+                    response_serializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.SerializeToString,
+            ),
+            'CrashVm': grpc.unary_unary_rpc_method_handler(
+                    servicer.CrashVm,
+                    request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.CrashVmRequest.FromString,
                     response_serializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.SerializeToString,
             ),
     }
@@ -216,6 +233,33 @@ class Chaos:
             target,
             '/hvcluster.v1.Chaos/List',
             hvcluster_dot_v1_dot_chaos__pb2.ListRequest.SerializeToString,
+            hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CrashVm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hvcluster.v1.Chaos/CrashVm',
+            hvcluster_dot_v1_dot_chaos__pb2.CrashVmRequest.SerializeToString,
             hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
             options,
             channel_credentials,

@@ -147,6 +147,7 @@ class NodeRow(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     DYNAMIC_WEIGHT_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -154,6 +155,8 @@ class NodeRow(_message.Message):
     incarnation: _builtins.int
     weight: _builtins.int
     dynamic_weight: _builtins.int
+    drain: _builtins.str
+    """DrainStatus name"""
     def __init__(
         self,
         *,
@@ -163,10 +166,11 @@ class NodeRow(_message.Message):
         incarnation: _builtins.int = ...,
         weight: _builtins.int = ...,
         dynamic_weight: _builtins.int = ...,
+        drain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "state", b"state", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,6 +191,7 @@ class GroupRow(_message.Message):
     MOVING_TO_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """GroupState name"""
@@ -197,6 +202,7 @@ class GroupRow(_message.Message):
     moving_to: _builtins.int
     reason: _builtins.str
     """why it is where it is"""
+    priority: _builtins.int
     @_builtins.property
     def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -217,10 +223,11 @@ class GroupRow(_message.Message):
         moving_to: _builtins.int = ...,
         reason: _builtins.str = ...,
         resources: _abc.Iterable[Global___ResourceRow] | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "possible", b"possible", "preferred", b"preferred", "reason", b"reason", "resources", b"resources", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "possible", b"possible", "preferred", b"preferred", "priority", b"priority", "reason", b"reason", "resources", b"resources", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,17 +477,29 @@ class SetNodePausedRequest(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    FAILBACK_FIELD_NUMBER: _builtins.int
     node: _builtins.int
     paused: _builtins.bool
+    drain: _builtins.bool
+    """with paused: move away what it has"""
+    force: _builtins.bool
+    """with drain: turn off what cannot be moved"""
+    failback: _builtins.str
+    """when resumed: NO_FAILBACK (also when empty), IMMEDIATE or POLICY, for what a drain moved away"""
     def __init__(
         self,
         *,
         node: _builtins.int = ...,
         paused: _builtins.bool = ...,
+        drain: _builtins.bool = ...,
+        force: _builtins.bool = ...,
+        failback: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "paused", b"paused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "failback", b"failback", "force", b"force", "node", b"node", "paused", b"paused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

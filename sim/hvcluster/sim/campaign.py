@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 
 from hvcluster.model.facts import Fact
-from hvcluster.model.faults import Fault, FaultWord
+from hvcluster.model.faults import TARGETS, Fault, FaultWord, Target
 from hvcluster.model.vocabulary import US_PER_S
 
 from .judge import Broken
@@ -89,7 +89,7 @@ class Play:
 
     def _named(self, fault: Fault) -> Fault:
         """The same fault with the name of whoever it strikes now."""
-        if fault.word in (FaultWord.MOVE, FaultWord.BUS_KILL, FaultWord.BUS_START) or not fault.target:
+        if not fault.target or TARGETS.get(fault.word) in (Target.VM, Target.BUS):
             return fault
         return replace(fault, target=self._hand.machine(fault.target).name)
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact, FactKind
+from hvcluster.model.policy import RuleKind
 from hvcluster.model.scsi import Nexus, Status
 from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId, PathName
 from hvcluster.model.votes import Configuration
+from hvcluster.node.core.database import Group
 from hvcluster.node.core.effects import Save, Send, StartVm
 from hvcluster.node.core.node import NodeCore
 from hvcluster.san.core.effects import JournalEntry
@@ -171,6 +173,26 @@ class Judge:
         self.counts["lost for good"] = 1
         return True
 
+    def _kept_apart(self, leader: Machine, group: Group) -> bool:
+        """Whether a group is offline because a rule that does not give way forbids it every node that is there."""
+        if group.state is not GroupState.OFFLINE:
+            return False
+        definition, database = self._world.definition, leader.core.replica.database
+        enforced = definition.properties.cluster_enforced_anti_affinity
+        classes = set(group.definition.policy.anti_affinity_class_names) if enforced else set()
+        apart = [set(r.groups) for r in definition.rules if not r.soft and r.kind is RuleKind.DIFFERENT_NODE]
+        together = [set(r.groups) for r in definition.rules if not r.soft and r.kind is RuleKind.SAME_NODE]
+        others = [g for g in database.groups.values() if g.runs and g.name != group.name]
+        foes = {
+            g.owner
+            for g in others
+            if classes & set(g.definition.policy.anti_affinity_class_names)
+            or any({g.name, group.name} <= names for names in apart)
+        }
+        homes = [{g.owner for g in others if g.name in names} for names in together if group.name in names]
+        up = [m.id for m in database.members.values() if m.up and group.definition.may_run_on(m.id)]
+        return all(node in foes or any(home and node not in home for home in homes) for node in up)
+
     def problems(self) -> list[str]:
         """Why the lab is not healthy: groups that may run and are not online on exactly one node that may own them."""
         found: list[str] = []
@@ -184,7 +206,7 @@ class Judge:
         for group in leader.core.replica.database.groups.values():
             nodes = running.get(group.name, [])
             able = group.definition.possible
-            if not group.desired or group.state is GroupState.FAILED:
+            if not group.desired or group.state is GroupState.FAILED or self._kept_apart(leader, group):
                 continue
             if group.state is not GroupState.ONLINE or nodes != [group.owner] or (able and group.owner not in able):
                 where = f"owner {group.owner}, generation {group.generation}, runs on {nodes}"

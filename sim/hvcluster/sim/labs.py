@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition
+from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, with_values
 from hvcluster.model.vocabulary import LunId, NodeId, PathName
 
@@ -23,7 +24,10 @@ FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0, 90.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to simulate. `properties`: cluster properties that differ from the profile's."""
+    """What to simulate. `properties`: cluster properties that differ from the profile's.
+
+    `wishes`: from which number policies, affinity rules and sets are drawn; 0: every VM has the defaults.
+    """
 
     nodes: int = 5
     vms: int = 20
@@ -35,11 +39,18 @@ class Plan:
     connection_loss_detection: bool = False
     requests_every_s: float = 5.0
     properties: tuple[tuple[str, Setting], ...] = ()
+    wishes: int = 0
 
     def definition(self) -> ClusterDefinition:
         """The lab as nodes are given it."""
         nodes = tuple(NodeDefinition(NodeId(n), f"HyperV-{n}") for n in range(1, self.nodes + 1))
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
+        rules: tuple[AffinityRule, ...] = ()
+        sets: tuple[GroupSet, ...] = ()
+        if self.wishes:
+            draw = random.Random(f"{self.wishes}/wishes")
+            groups = tuple(_wished(draw, group, self.nodes) for group in groups)
+            rules, sets = _rules(draw, groups), _sets(draw, groups)
         values: dict[str, Setting] = {
             "connection_loss_detection": self.connection_loss_detection,
             "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run
@@ -49,7 +60,7 @@ class Plan:
         paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
         return ClusterDefinition(
             "sim", "sim", nodes, groups, LunId(1) if self.witness else None, paths,
-            with_values(defaults(self.profile), values),
+            with_values(defaults(self.profile), values), rules, sets,
         )  # fmt: skip
 
     def sentence(self) -> str:
@@ -57,6 +68,8 @@ class Plan:
         extra = [f"{key} = {value}" for key, value in self.properties]
         witness = "a disk witness" if self.witness else "no witness"
         words = [f"{self.nodes} nodes", f"{self.vms} VMs", witness, f"{self.paths} paths", self.profile, *extra]
+        if self.wishes:
+            words.append(f"wishes {self.wishes}")
         if self.connection_loss_detection:
             words.append("connection-loss detection")
         return ", ".join(words)
@@ -87,4 +100,51 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
         properties.append(("snapshot_entries", 20))
     if draw.random() < 0.2:
         properties.append(("lower_quorum_priority_node_id", 1 + draw.randrange(nodes)))
-    return replace(plan, properties=tuple(properties))
+    if draw.random() < 0.3:
+        properties.append(("cluster_enforced_anti_affinity", True))
+    wishes = 1 + draw.randrange(2**31) if draw.random() < 0.5 else 0
+    if wishes:
+        properties.append(("group_dependency_timeout_ms", 60_000))
+    return replace(plan, properties=tuple(properties), wishes=wishes)
+
+
+def _wished(draw: random.Random, group: GroupDefinition, nodes: int) -> GroupDefinition:
+    """A VM with wishes of its own."""
+    owners = [NodeId(n) for n in range(1, nodes + 1)]
+    draw.shuffle(owners)
+    windows = ((-1, -1), (-1, -1), (0, 1), (22, 4))
+    start, end = windows[draw.randrange(len(windows))]
+    auto = draw.random() < 0.3
+    policy = Policy(
+        priority=(Priority.MEDIUM, Priority.MEDIUM, Priority.LOW, Priority.HIGH)[draw.randrange(4)],
+        restart_action=RestartAction.RESTART_NOTIFY if draw.random() < 0.9 else RestartAction.RESTART_NO_NOTIFY,
+        restart_threshold=draw.randrange(4),
+        restart_delay_ms=(0, 500, 3_000)[draw.randrange(3)],
+        auto_failback=auto,
+        failback_window_start=start if auto else -1,
+        failback_window_end=end if auto else -1,
+        anti_affinity_class_names=("web",) if draw.random() < 0.15 else (),
+        locked_from_moving=draw.random() < 0.05,
+    )
+    preferred = tuple(owners[: draw.randrange(1, nodes + 1)]) if draw.random() < 0.5 else ()
+    return replace(group, preferred=preferred, policy=policy)
+
+
+def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:
+    names = [group.name for group in groups]
+    if len(names) < 4 or draw.random() < 0.5:
+        return ()
+    draw.shuffle(names)
+    return (
+        AffinityRule("together", RuleKind.SAME_NODE, tuple(sorted(names[:2])), soft=draw.random() < 0.5),
+        AffinityRule("apart", RuleKind.DIFFERENT_NODE, tuple(sorted(names[2:4])), soft=draw.random() < 0.5),
+    )
+
+
+def _sets(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[GroupSet, ...]:
+    names = [group.name for group in groups]
+    if len(names) < 2 or draw.random() < 0.5:
+        return ()
+    half = len(names) // 2
+    first = GroupSet("first", tuple(sorted(names[:half])), startup_delay_ms=(0, 5_000)[draw.randrange(2)])
+    return first, GroupSet("second", tuple(sorted(names[half:])), ("first",), trigger_delay=draw.random() < 0.5)

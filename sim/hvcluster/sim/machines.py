@@ -377,6 +377,12 @@ class Machine:
             return
         sim.handle(gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason))
 
+    def crash_vm(self, group: str) -> None:
+        """The worker process of a VM dies, if it runs here."""
+        sim = self.guests.get(group)
+        if self.alive and sim is not None:
+            sim.deliver(gio.PowerOff("its worker process died", "crashed"))
+
     def append(self, group: str, generation: Generation, ticket: int, payload: bytes) -> bool:
         """A client's request reaches the VM; False when nothing listens."""
         sim = self.guests.get(group)

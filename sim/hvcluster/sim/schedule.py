@@ -36,6 +36,7 @@ _MENDING: Final = {
     FaultWord.CUT_PEERS: FaultWord.HEAL,
     FaultWord.CUT_ARRAY: FaultWord.HEAL,
     FaultWord.PAUSE: FaultWord.RESUME,
+    FaultWord.DRAIN: FaultWord.RESUME,
     FaultWord.PARTITION: FaultWord.HEAL,
     FaultWord.BUS_KILL: FaultWord.BUS_START,
     FaultWord.SAN_KILL: FaultWord.SAN_START,
@@ -106,6 +107,8 @@ class _Draw:
             (8, self._move),
             (5, lambda at: self._add(at, Fault(FaultWord.STOP, self._name()))),
             (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
+            (3, lambda at: self._add(at, Fault(FaultWord.DRAIN, self._name(), via=self._name()))),
+            (5, self._crash_vm),
         )
         self._total = sum(weight for weight, _ in self._words)
 
@@ -199,6 +202,11 @@ class _Draw:
         """Everybody dies at once, and returns one by one."""
         for name in self._nodes:
             self._add(at, Fault(FaultWord.KILL, name))
+
+    def _crash_vm(self, at: int) -> None:
+        if self._vms:
+            vm = self._vms[self._random.randrange(len(self._vms))]
+            self._strikes.append(Strike(at, Fault(FaultWord.CRASH_VM, vm)))
 
     def _move(self, at: int) -> None:
         if self._vms:

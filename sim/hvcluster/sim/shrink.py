@@ -134,6 +134,7 @@ class Shrinker:
                 yield self._within(replace(self.best.plan, nodes=nodes))
         yield self._within(replace(self.best.plan, paths=min(1, plan.paths)))
         yield self._within(replace(self.best.plan, connection_loss_detection=False))
+        yield self._within(replace(self.best.plan, wishes=0))
         for property_ in plan.properties:
             rest = tuple(other for other in self.best.plan.properties if other != property_)
             yield self._within(replace(self.best.plan, properties=rest))

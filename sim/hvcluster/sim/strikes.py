@@ -73,6 +73,9 @@ class Strikes:
         match word:
             case FaultWord.MOVE:
                 self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY))
+            case FaultWord.CRASH_VM:
+                for machine in world.machines.values():
+                    machine.crash_vm(fault.target)
             case FaultWord.PARTITION:
                 self._partition(fault.side)
             case FaultWord.HEAL:
@@ -130,8 +133,9 @@ class Strikes:
                 machine.wipe()
             case FaultWord.STOP:
                 self.ask(machine if not fault.via else self.machine(fault.via), ev.StopNode(machine.node))
-            case FaultWord.PAUSE | FaultWord.RESUME:
-                self.ask(self._asked(fault), ev.SetNodePaused(machine.node, fault.word is FaultWord.PAUSE))
+            case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
+                pauses, drains = fault.word is not FaultWord.RESUME, fault.word is FaultWord.DRAIN
+                self.ask(self._asked(fault), ev.SetNodePaused(machine.node, pauses, drain=drains))
             case FaultWord.DRIFT:
                 machine.drift(fault.amount)
             case FaultWord.CUT_BUSES:
@@ -231,12 +235,17 @@ class Strikes:
         return left >= configuration.quorum and state.commit == state.log.last_index
 
 
-_HARMLESS = frozenset({FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.PAUSE, FaultWord.RESUME})
+_HARMLESS = frozenset(
+    {
+        FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.CRASH_VM, FaultWord.PAUSE, FaultWord.DRAIN,
+        FaultWord.RESUME,
+    }
+)  # fmt: skip
 """What an administrator does every day: nobody may lose quorum over it."""
 _ON_A_MACHINE = frozenset(
     {
         FaultWord.KILL, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
-        FaultWord.STOP, FaultWord.PAUSE, FaultWord.RESUME, FaultWord.DRIFT, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS,
-        FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
+        FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
+        FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
     }
 )  # fmt: skip

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.vocabulary import Generation, GroupState, Incarnation, NodeId, StoreId
+from hvcluster.model.vocabulary import (
+    NOBODY,
+    DrainStatus,
+    Failback,
+    Generation,
+    GroupState,
+    Incarnation,
+    NodeId,
+    StoreId,
+)
 from hvcluster.model.votes import Configuration, Voter
 
 __all__ = ["COMMANDS", "Command", "Configuration", "Voter"]
@@ -64,17 +73,22 @@ class AssignGroup:
     cause: str
     candidates: tuple[NodeId, ...]
     rule: str
-    failure: bool  # counts against the failover threshold
+    restarts: int  # on its node, within RestartPeriod
+    failovers: int  # within FailoverPeriod
 
 
 @dataclass(frozen=True, slots=True)
 class BeginMove:
-    """Planned move: the owner takes the group offline; then the leader assigns it to `target`."""
+    """Planned move: the owner takes the group offline; then the leader assigns it to `target`.
+
+    `home`: the node that is drained and may get it back, else NOBODY.
+    """
 
     group: str
     seen: Generation
     target: NodeId
     cause: str
+    home: NodeId = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,7 @@ class ReportGroup:
 
 @dataclass(frozen=True, slots=True)
 class SetDesired:
-    """Whether the group should be online at all (PersistentState)."""
+    """Whether the group should be online at all (PersistentState). Online: one that has failed is tried again."""
 
     group: str
     online: bool
@@ -98,10 +112,25 @@ class SetDesired:
 
 @dataclass(frozen=True, slots=True)
 class PauseNode:
-    """A paused node keeps its groups and gets no new ones; survives restarts."""
+    """A paused node gets no new groups; survives restarts. It keeps those it has, unless it is to be drained.
+
+    `failback`: what becomes of the groups that a drain moved away when the node is resumed.
+    """
 
     node: NodeId
     paused: bool
+    drain: bool = False
+    force: bool = False
+    failback: Failback = Failback.NO_FAILBACK
+
+
+@dataclass(frozen=True, slots=True)
+class EndDrain:
+    """The drain of a node is over: everything has left it, or what is left can go nowhere."""
+
+    node: NodeId
+    status: DrainStatus
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +158,7 @@ Command: TypeAlias = (
     | ReportGroup
     | SetDesired
     | PauseNode
+    | EndDrain
     | DefineGroup
     | RemoveGroup
 )
@@ -144,6 +174,7 @@ COMMANDS: tuple[type[Command], ...] = (
     ReportGroup,
     SetDesired,
     PauseNode,
+    EndDrain,
     DefineGroup,
     RemoveGroup,
 )

@@ -25,13 +25,14 @@ class Consequences(Parts):
     """The parts of a node, and the way from one decision to the next."""
 
     def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState) -> None:
-        super().__init__(definition, node, saved, Hooks(self._won, self._witness_progress, self._leave))
+        super().__init__(definition, node, saved, Hooks(self._won, self._look_again, self._leave))
         self._dirty = False  # something the planner looks at has changed
         self._led = False
         self._announced = (0, 0)
         self._replied: tuple[NodeId, StoreId] | None = None  # whose answer this event was
 
-    def _witness_progress(self, now: Instant) -> None:
+    def _look_again(self, now: Instant) -> None:
+        """Something has changed that plans rest on, be it the hour."""
         self._dirty = True
 
     def _publish(self, now: Instant) -> None:

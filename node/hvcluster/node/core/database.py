@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from hvcluster.model.codec import dump, load
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
-from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, NodeId
+from hvcluster.model.policy import Priority
+from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, Generation, GroupState, Incarnation, NodeId
 from hvcluster.model.votes import Configuration, Voter
 
 from .commands import (
@@ -19,6 +20,7 @@ from .commands import (
     Command,
     Configure,
     DefineGroup,
+    EndDrain,
     FormCluster,
     NodeDown,
     NodeUp,
@@ -57,8 +59,9 @@ class Database:
             able = group.possible or tuple(n.id for n in definition.nodes)
             owner = group.owner or (group.preferred[0] if group.preferred else able[position % len(able)])
             reason = "first owner when the cluster was created"
+            starts = group.policy.priority is not Priority.NO_AUTO_START
             groups.append(
-                Group(group, owner, Generation(0), GroupState.OFFLINE, True, NOBODY, True, False, "created", reason)
+                Group(group, owner, Generation(0), GroupState.OFFLINE, starts, NOBODY, True, False, "created", reason)
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
         return Database(Image(members, tuple(groups), definition.witness_lun is not None, dynamic))
@@ -99,10 +102,9 @@ class Database:
             case NodeDown():
                 changed = self._down(command)
             case PauseNode():
-                member = self.members.get(command.node)
-                changed = member is not None and member.paused != command.paused
-                if member is not None and changed:
-                    self.members[member.id] = replace(member, paused=command.paused)
+                changed = self._pause(command)
+            case EndDrain():
+                changed = self._end_drain(command)
             case DefineGroup():
                 changed = self._define(command.definition)
             case RemoveGroup():
@@ -141,6 +143,27 @@ class Database:
                 self.groups[group.name] = group.taken_offline("node", command.reason, waiting=group.waiting)
         return True
 
+    def _pause(self, command: PauseNode) -> bool:
+        member = self.members.get(command.node)
+        if member is None or (member.paused == command.paused and not command.drain):
+            return False
+        drain = DrainStatus.IN_PROGRESS if command.paused and command.drain else DrainStatus.NOT_INITIATED
+        drains = member.drains + (drain is DrainStatus.IN_PROGRESS)
+        changed = replace(member, paused=command.paused, drain=drain, force=command.force, drains=drains)
+        self.members[member.id] = changed
+        if not command.paused and command.failback is Failback.NO_FAILBACK:
+            for group in tuple(self.groups.values()):
+                if group.home == member.id:
+                    self.groups[group.name] = replace(group, home=NOBODY)
+        return True
+
+    def _end_drain(self, command: EndDrain) -> bool:
+        member = self.members.get(command.node)
+        if member is None or member.drain is not DrainStatus.IN_PROGRESS:
+            return False
+        self.members[member.id] = replace(member, drain=command.status)
+        return True
+
     def _define(self, definition: GroupDefinition) -> bool:
         taken = any(g.name == definition.name or g.definition.lun == definition.lun for g in self.groups.values())
         if taken:
@@ -158,18 +181,20 @@ class Database:
         changed: Group
         match command:
             case SetDesired():
-                if group.desired == command.online:
+                changed = group.wanted(command.online)
+                if changed == group:
                     return False
-                changed = replace(group, desired=command.online)
             case AssignGroup():
                 member = self.members.get(command.owner)
                 if group.generation != command.seen or member is None or not member.up:
                     return False
-                changed = group.assigned(command.owner, command.cause, command.rule)
+                changed = group.assigned(
+                    command.owner, command.cause, command.rule, command.restarts, command.failovers
+                )
             case BeginMove():
                 if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False
-                changed = replace(group, moving_to=command.target, cause=command.cause)
+                changed = replace(group, moving_to=command.target, cause=command.cause, home=command.home)
             case ReportGroup():
                 # A generation ends once: a late report of a life that is over changes nothing.
                 if group.generation != command.seen or not group.runs or group.state is command.state:

@@ -16,7 +16,7 @@ from hvcluster.model.vocabulary import Generation, LunId, PathName, ReservationK
 
 from .outbox import Outbox
 from .procedure import Paths, Steps, Wait
-from .reservation import Seen, full_status, look, preempt, register, reserve, unregister
+from .reservation import Seen, full_status, is_absent, look, preempt, register, reserve, unregister
 
 ROUNDS = 12  # each lost race means somebody else made progress; more than this many in a row is a fault worth reporting
 PAUSE_US = 50_000
@@ -28,6 +28,7 @@ class DiskOutcome(Enum):
     ONLINE = "reserved for this node alone"
     SUPERSEDED = "a newer generation has it"
     NO_PATH = "the array did not answer on any path"
+    MISSING = "the array answers, but does not present this LUN to the node"
     FOREIGN = "software that is not this cluster has registered a key"
     CONTENDED = "others kept changing the reservation"
 
@@ -46,7 +47,8 @@ def bring_online(
         if not registered:
             registered, what = yield from register(paths, lun, mine)
             if not registered:
-                return DiskOutcome.NO_PATH, ()
+                absent = yield from is_absent(paths, lun)
+                return (DiskOutcome.MISSING if absent else DiskOutcome.NO_PATH), ()
         if what is None:
             what = yield from look(_these(registered), lun)
         if what is None or mine not in what.keys:

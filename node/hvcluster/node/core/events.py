@@ -18,7 +18,9 @@ from .operator_requests import MoveGroup, Request, SetGroupOnline, SetNodePaused
 
 @value
 class Started:
-    """The process runs and its saved state is loaded. Always the first event."""
+    """The process runs and its saved state is loaded. Always the first event. `day_us`: microseconds since midnight."""
+
+    day_us: int = 0
 
 
 @value

@@ -60,6 +60,7 @@ class Run:
         "paths",
         "phase",
         "planned",
+        "priority",
         "since",
     )
 
@@ -71,7 +72,8 @@ class Run:
         self.boot_delay_us = boot_delay_us
         self.format_blank = not group.served
         self.phase = Phase.WAITING
-        self.since = Instant(0)  # when its disk or its VM was last asked to come online
+        self.priority = group.definition.policy.priority
+        self.since: Instant | None = None  # when its disk, or then its VM, was asked to come online while a path was up
         self.paths: set[PathName] = set()  # on which its VM may write
         self.planned = False  # it ends because a move or an operator wants it offline
 
@@ -150,8 +152,9 @@ class Groups:
             elif (group.moving_to != NOBODY or not group.desired) and not run.planned:
                 self._take_offline(now, run, "an operator moves it" if group.moving_to else "it is to be offline")
         if member:
-            for group in database.groups.values():
-                if group.owner == self._me and group.state is GroupState.PENDING and group.name not in self.runs:
+            mine = [g for g in database.groups.values() if g.owner == self._me and g.state is GroupState.PENDING]
+            for group in sorted(mine, key=lambda g: -g.definition.policy.priority):
+                if group.name not in self.runs:
                     self._consider(now, group)
         for name, report in tuple(self.reports.items()):
             group = database.groups.get(name)
@@ -173,10 +176,11 @@ class Groups:
     def _begin(self, now: Instant, run: Run) -> None:
         busy = sum(1 for other in self.runs.values() if other.phase in (Phase.ARBITRATING, Phase.BOOTING))
         if busy >= self._starts or not self._paths():
+            run.since = None  # it is not its fault that it waits
             self._out.timer(RETRY_TIMER, now + self._timing.delay)
             return
         run.phase = Phase.ARBITRATING
-        run.since = now
+        run.since = now if run.since is None else run.since
         reason = f"the database says node {self._me}, generation {run.generation}"
         self._out.fact(FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation)
         steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
@@ -184,9 +188,9 @@ class Groups:
 
     def retry(self, now: Instant) -> None:
         """Start what waits, as far as it may."""
-        for run in tuple(self.runs.values()):
-            if run.phase is Phase.WAITING:
-                self._begin(now, run)
+        waiting = [run for run in self.runs.values() if run.phase is Phase.WAITING]
+        for run in sorted(waiting, key=lambda run: -run.priority):
+            self._begin(now, run)
 
     def path_up(self, now: Instant, path: PathName, login: int) -> None:
         """A path logged in: VMs may use it once their key is found there."""
@@ -232,6 +236,9 @@ class Groups:
             case DiskOutcome.SUPERSEDED:
                 self._out.fact(FactKind.DISK_SUPERSEDED, outcome.value, **about)
                 self._fail(now, run, "superseded", outcome.value)
+            case DiskOutcome.MISSING:
+                self._out.fact(FactKind.DISK_MISSING, outcome.value, **about)
+                self._fail(now, run, "disk", outcome.value)
             case DiskOutcome.FOREIGN | DiskOutcome.CONTENDED:
                 self._out.fact(FactKind.RESOURCE_FAILED, outcome.value, **about)
                 self._fail(now, run, "reservation", outcome.value)
@@ -265,6 +272,7 @@ class Groups:
             if cause == "fenced":
                 lost = "its write met RESERVATION CONFLICT: another node owns the disk"
                 self._out.fact(FactKind.DISK_LOST, lost, group=name, lun=run.lun, generation=generation)
+            self._out.fact(FactKind.RESOURCE_FAILED, reason, group=name, generation=generation)
             self._fail(now, run, "reservation" if cause == "fenced" else cause, reason)
 
     # ending a run
@@ -327,7 +335,9 @@ class Groups:
     def check_pending(self, now: Instant) -> None:
         """Give up what has been coming online for longer than PendingTimeout; the leader decides what next."""
         for run in tuple(self.runs.values()):
-            if run.phase not in (Phase.ARBITRATING, Phase.BOOTING) or now - run.since < self._timing.pending:
+            if run.phase in (Phase.RUNNING, Phase.STOPPING) or run.since is None:
+                continue
+            if now - run.since < self._timing.pending:
                 continue
             run.since = now
             reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"

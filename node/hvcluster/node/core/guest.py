@@ -146,8 +146,8 @@ class Guest:
                 self._boot(now, out)
             case ShutDown(reason):
                 self._shut_down(reason, out)
-            case PowerOff(reason):
-                self._stop("terminated", reason, out)
+            case PowerOff(reason, cause):
+                self._stop(cause, reason, out)
             case _:
                 assert_never(event)
         return tuple(out)

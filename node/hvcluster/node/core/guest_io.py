@@ -47,9 +47,10 @@ class ShutDown:
 
 @value
 class PowerOff:
-    """Stop at once (cause terminated)."""
+    """Stop at once. `cause`: terminated, or crashed where nobody wanted it."""
 
     reason: str
+    cause: str = "terminated"
 
 
 GuestEvent: TypeAlias = Boot | Append | Fetch | ShutDown | PowerOff | ScsiAnswered | TimerFired | PathChanged

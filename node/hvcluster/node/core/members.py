@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, NodeId, StoreId
+from hvcluster.model.policy import Priority
+from hvcluster.model.vocabulary import NOBODY, DrainStatus, Generation, GroupState, Incarnation, NodeId, StoreId
 
 _RUNS = (GroupState.ONLINE, GroupState.PENDING)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One node of the cluster. `up`: a member under `incarnation`."""
+    """One node of the cluster. `up`: a member under `incarnation`. `force`: its drain turns off what cannot
+    move. `drains`: how many were begun.
+    """
 
     id: NodeId
     name: str
@@ -24,12 +27,15 @@ class Member:
     incarnation: Incarnation
     up: bool
     paused: bool
+    drain: DrainStatus = DrainStatus.NOT_INITIATED
+    force: bool = False
+    drains: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online
-    once.
+    once. `home`: the node that a drain moved it away from. `restarts` and `failovers`: those that count still.
     """
 
     definition: GroupDefinition
@@ -42,6 +48,9 @@ class Group:
     served: bool
     cause: str
     reason: str
+    home: NodeId = NOBODY
+    restarts: int = 0
+    failovers: int = 0
 
     @property
     def name(self) -> str:
@@ -52,12 +61,13 @@ class Group:
         """Whether its owner is to have it online, or is on its way there."""
         return self.state in _RUNS
 
-    def assigned(self, owner: NodeId, cause: str, reason: str) -> Group:
+    def assigned(self, owner: NodeId, cause: str, reason: str, restarts: int, failovers: int) -> Group:
         """The same with a new life under an owner, who may be the one it has."""
         generation = Generation(self.generation + 1)
+        home = self.home if owner in (self.moving_to, self.owner) else NOBODY
         return Group(
             self.definition, owner, generation, GroupState.PENDING, self.desired, NOBODY, False, self.served, cause,
-            reason,
+            reason, home, restarts, failovers,
         )  # fmt: skip
 
     def reported(self, state: GroupState, cause: str, reason: str) -> Group:
@@ -65,14 +75,24 @@ class Group:
         served = self.served or state is GroupState.ONLINE
         return Group(
             self.definition, self.owner, self.generation, state, self.desired, self.moving_to, self.waiting, served,
-            cause, reason,
+            cause, reason, self.home, self.restarts, self.failovers,
         )  # fmt: skip
 
     def taken_offline(self, cause: str, reason: str, *, waiting: bool) -> Group:
-        """The same when its owner has it no more."""
+        """The same when its owner has it no more. Without auto-start it stays so until an operator wants it."""
+        desired = self.desired and self.definition.policy.priority is not Priority.NO_AUTO_START
         return Group(
-            self.definition, self.owner, self.generation, GroupState.OFFLINE, self.desired, NOBODY, waiting,
-            self.served, cause, reason,
+            self.definition, self.owner, self.generation, GroupState.OFFLINE, desired, NOBODY, waiting,
+            self.served, cause, reason, self.home, self.restarts, self.failovers,
+        )  # fmt: skip
+
+    def wanted(self, online: bool) -> Group:
+        """The same as an operator wishes it: one that has failed is tried at once, and its failures are forgotten."""
+        state = GroupState.OFFLINE if online and self.state is GroupState.FAILED else self.state
+        restarts, failovers = (0, 0) if online else (self.restarts, self.failovers)
+        return Group(
+            self.definition, self.owner, self.generation, state, online, self.moving_to, self.waiting, self.served,
+            self.cause, self.reason, self.home, restarts, failovers,
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from .quorum import TIMER as QUORUM_TIMER
 from .raft.election import TIMER as ELECTION_TIMER
 from .raft.state import Role
 from .requests import TIMER as REQUEST_TIMER
+from .roles import TIMER as ROLES_TIMER
 from .saved import SavedState
 from .view import View
 from .viewing import view_of
@@ -58,6 +59,7 @@ class NodeCore(Consequences):
             ALIVE_TIMER: self.groups.check_alive,
             RETRY_TIMER: self.groups.retry,
             REQUEST_TIMER: self.requests.timer,
+            ROLES_TIMER: self._look_again,
         }
 
     def handle(self, now: Instant, event: ev.Event) -> Sequence[Effect]:
@@ -79,7 +81,8 @@ class NodeCore(Consequences):
 
     # events
 
-    def _started(self, now: Instant, _: ev.Started) -> None:
+    def _started(self, now: Instant, event: ev.Started) -> None:
+        self.roles.failbacks.midnight = Instant(now - event.day_us)
         self.out.save_identity(*self._identity)
         wiped = self.state.log.snapshot is None
         reason = "its disk is empty: it waits to be taken in" if wiped else "it looks for its cluster"

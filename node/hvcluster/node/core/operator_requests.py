@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hvcluster.model.vocabulary import NodeId
+from hvcluster.model.vocabulary import Failback, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,16 @@ class StopNode:
 
 @dataclass(frozen=True, slots=True)
 class SetNodePaused:
-    """Pause or resume a node."""
+    """Pause or resume a node. `drain`: move away what it has, and with `force` turn off what cannot be moved.
+
+    `failback`: what becomes of the groups that a drain moved away, when the node is resumed.
+    """
 
     node: NodeId
     paused: bool
+    drain: bool = False
+    force: bool = False
+    failback: Failback = Failback.NO_FAILBACK
 
 
 Request: TypeAlias = MoveGroup | SetGroupOnline | StopNode | SetNodePaused

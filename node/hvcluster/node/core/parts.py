@@ -61,7 +61,7 @@ class Parts:
         self.election = Election(state, timing, self, out, hooks.won)
         self.quorum = quorum = Quorum(state, beats, timing, out)
         self.presence = presence = Presence(node, incarnation, state, beats)
-        self.roles = roles = Roles(presence, replica.get, properties, timing, out)
+        self.roles = roles = Roles(presence, replica.get, definition, timing, out)
         self.planner = Planner(
             node, incarnation, state, replication, beats, quorum, replica.get, properties, timing, presence, roles
         )  # fmt: skip
@@ -75,7 +75,7 @@ class Parts:
             node, state, replication, replica, beats, self.groups, quorum, properties, patience_us, out
         )  # fmt: skip
         self.requests = Requests(node, state, replica.get, patience_us, out)
-        self.requests.able = roles.able
+        self.requests.candidates = roles.candidates
         self.requests.may_leave = self.leaving.refusal
         self.requests.leave = hooks.leave
         self.witness: Witness | None = None

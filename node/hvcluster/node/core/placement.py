@@ -1,15 +1,17 @@
 """Which node gets a group, and by which rule: pure functions of what the leader knows.
 
 Law: no state. Every choice comes with its candidates and the rule that chose, in words. Source: the placement rules
-that docs/divergence.md cites (preferred owners, fewest groups, next by id).
+that docs/divergence.md cites (preferred owners, fewest groups, next by id; anti-affinity narrows before they choose).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
+from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.policy import AffinityRule, RuleKind
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NodeId
 
@@ -24,11 +26,27 @@ class Why(Enum):
 
 
 @value
+class Bond:
+    """What a rule asks of one group: to share a node with others, or not to. A soft one gives way."""
+
+    name: str
+    together: bool
+    soft: bool
+    others: tuple[str, ...]
+
+
+Bonds: TypeAlias = Mapping[str, tuple[Bond, ...]]
+
+
+@value
 class Candidates:
     """Nodes that could take a group now, with the number of groups each has (planned ones included)."""
 
     groups: Mapping[NodeId, int]
     """Only nodes that are up, not paused, not leaving and see the array."""
+    where: Mapping[str, NodeId]
+    """The nodes of groups that run or are about to."""
+    bonds: Bonds
 
 
 @value
@@ -40,33 +58,86 @@ class Choice:
     rule: str
 
 
+def bonds_of(groups: Iterable[GroupDefinition], rules: Iterable[AffinityRule], enforced: bool) -> Bonds:
+    """Rules and AntiAffinityClassNames as each group sees them. `enforced`: class names do not give way."""
+    found: dict[str, list[Bond]] = {}
+    classes: dict[str, list[str]] = {}
+    for group in groups:
+        for name in group.policy.anti_affinity_class_names:
+            classes.setdefault(name, []).append(group.name)
+    for name, members in sorted(classes.items()):
+        _bind(found, f"anti-affinity class {name!r}", False, not enforced, members)
+    for rule in rules:
+        _bind(found, f"affinity rule {rule.name!r}", rule.kind is RuleKind.SAME_NODE, rule.soft, rule.groups)
+    return {name: tuple(bonds) for name, bonds in found.items()}
+
+
+def _bind(found: dict[str, list[Bond]], name: str, together: bool, soft: bool, members: Collection[str]) -> None:
+    for member in members:
+        others = tuple(other for other in members if other != member)
+        if others:
+            found.setdefault(member, []).append(Bond(name, together, soft, others))
+
+
+def conflict(group: str, node: NodeId, nodes: Candidates) -> str:
+    """The rule that forbids a node to a group, "" when none does."""
+    for bond in nodes.bonds.get(group, ()):
+        if not bond.soft and node not in _fitting(bond, (node,), nodes.where):
+            return bond.name
+    return ""
+
+
+def blocked(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: bool) -> str:
+    """A hard rule that leaves a group without any of the nodes that could take it, "" when that is not so."""
+    rules = [conflict(group.name, node, nodes) for node in _open_to(group, current, nodes, leave)]
+    return rules[0] if rules and all(rules) else ""
+
+
+def _fitting(bond: Bond, able: tuple[NodeId, ...], where: Mapping[str, NodeId]) -> tuple[NodeId, ...]:
+    """The nodes that keep a bond; all of them while none of the others runs."""
+    taken = {where[other] for other in bond.others if other in where}
+    return tuple(node for node in able if (node in taken) is bond.together) if taken else able
+
+
+def _narrowed(group: str, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[tuple[NodeId, ...], str]:
+    """The nodes that keep the bonds of a group, and which of them made a difference. A hard one may leave none."""
+    words = ""
+    for bond in sorted(nodes.bonds.get(group, ()), key=lambda bond: bond.soft):
+        fitting = _fitting(bond, able, nodes.where)
+        if fitting == able or (not fitting and bond.soft):
+            continue
+        able = fitting
+        words += f", after {bond.name}"
+    return able, words
+
+
+def _open_to(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: bool) -> tuple[NodeId, ...]:
+    return tuple(node for node in sorted(nodes.groups) if group.may_run_on(node) and not (leave and node == current))
+
+
 def choose(group: GroupDefinition, current: NodeId, why: Why, nodes: Candidates, leave: bool) -> Choice | None:
     """The next owner, or None when no node may take the group. `leave`: the current owner is not to be chosen."""
-    able = tuple(
-        node
-        for node in sorted(nodes.groups)
-        if (not group.possible or node in group.possible) and not (leave and node == current)
-    )
+    able, words = _narrowed(group.name, _open_to(group, current, nodes, leave), nodes)
     if not able:
         return None
     if why is Why.START and current in able:
-        return Choice(current, able, "its last owner is up")
+        return Choice(current, able, f"its last owner is up{words}")
     if group.preferred:
-        return _by_list(group, current, why, able)
+        return _by_list(group, current, why, able, words)
     if why is Why.RESOURCE_FAILURE:
         owner = next((node for node in able if node > current), able[0])
-        return Choice(owner, able, f"next node by id after node {current}")
+        return Choice(owner, able, f"next node by id after node {current}{words}")
     owner = min(able, key=lambda node: (nodes.groups[node], node))
-    return Choice(owner, able, f"fewest groups ({nodes.groups[owner]}), lowest id among equals")
+    return Choice(owner, able, f"fewest groups ({nodes.groups[owner]}), lowest id among equals{words}")
 
 
-def _by_list(group: GroupDefinition, current: NodeId, why: Why, able: tuple[NodeId, ...]) -> Choice:
+def _by_list(group: GroupDefinition, current: NodeId, why: Why, able: tuple[NodeId, ...], words: str) -> Choice:
     """Preferred owners in order, then the others by id; after a failure, on from the current owner and round."""
     rest = tuple(node for node in able if node not in group.preferred)
     order = (*group.preferred, *rest)
     if why in (Why.MOVE, Why.START) or current not in order:
         owner = next(node for node in order if node in able)
-        return Choice(owner, able, "first of the preferred owners list that is able")
+        return Choice(owner, able, f"first of the preferred owners list that is able{words}")
     at = order.index(current)
     owner = next(node for node in (*order[at + 1 :], *order[: at + 1]) if node in able)
-    return Choice(owner, able, f"next in the preferred owners list after node {current}")
+    return Choice(owner, able, f"next in the preferred owners list after node {current}{words}")

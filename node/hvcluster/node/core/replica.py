@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from hvcluster.model.codec import Malformed
 from hvcluster.model.facts import FactKind, Value
-from hvcluster.model.vocabulary import Incarnation, NodeId
+from hvcluster.model.vocabulary import DrainStatus, Incarnation, NodeId
 
-from .commands import AssignGroup, BeginMove, Command, Configure, FormCluster, NodeDown, NodeUp, ReportGroup
+from .commands import (
+    AssignGroup,
+    BeginMove,
+    Command,
+    Configure,
+    EndDrain,
+    FormCluster,
+    NodeDown,
+    NodeUp,
+    PauseNode,
+    ReportGroup,
+)
 from .database import Database, Image
 from .outbox import Outbox
 from .raft.state import RaftState
@@ -94,7 +105,7 @@ class Replica:
             case Configure(configuration, reason):
                 nodes = ",".join(str(voter.node) for voter in configuration.voters)
                 fact(FactKind.VOTES_CHANGED, reason, nodes=nodes, witness=int(configuration.witness))
-            case AssignGroup(group, seen, owner, cause, candidates, rule, _):
+            case AssignGroup(group, seen, owner, cause, candidates, rule):
                 able = ",".join(map(str, candidates))
                 about: dict[str, Value] = {"group": group, "owner": owner, "generation": seen + 1, "candidates": able}
                 fact(FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", **about)
@@ -102,5 +113,11 @@ class Replica:
                 fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)
             case ReportGroup(group, seen, group_state, _, reason):
                 fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
+            case PauseNode(node, paused, drain):
+                how = "an operator drains it" if drain else "an operator paused it"
+                fact(FactKind.NODE_PAUSED, how if paused else "an operator resumed it", peer=node, paused=int(paused))
+            case EndDrain(node, status, reason):
+                kind = FactKind.DRAIN_FAILED if status is DrainStatus.FAILED else FactKind.DRAIN_COMPLETED
+                fact(kind, reason, peer=node)
             case _:
                 pass

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from hvcluster.model.codec import Malformed, dump_tagged, load_tagged
 from hvcluster.model.facts import FactKind
 from hvcluster.model.values import value
-from hvcluster.model.vocabulary import NOBODY, GroupState, Instant, NodeId
+from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, GroupState, Instant, NodeId
 
 from .commands import BeginMove, Command, PauseNode, SetDesired
 from .database import Database, Group
@@ -19,7 +19,7 @@ from .effects import Reply
 from .events import MoveGroup, Request, SetGroupOnline, SetNodePaused, StopNode
 from .messages import Forward, Forwarded
 from .outbox import Outbox
-from .placement import Candidates, Why, choose
+from .placement import Candidates, Why, choose, conflict
 from .raft.state import RaftState
 
 REQUESTS: tuple[type[Request], ...] = (MoveGroup, SetGroupOnline, StopNode, SetNodePaused)
@@ -67,7 +67,7 @@ class Requests:
         "_state",
         "_waiting",
         "_watched",
-        "able",
+        "candidates",
         "leave",
         "may_leave",
     )
@@ -82,7 +82,7 @@ class Requests:
         self._out = out
         self._waiting: dict[int, Instant] = {}  # forwarded tickets of ours and their deadline
         self._watched: list[_Watched] = []
-        self.able: Callable[[], dict[NodeId, int]] = dict
+        self.candidates: Callable[[], Candidates] = lambda: Candidates({}, {}, {})
         self.may_leave: Callable[[NodeId], str | None] = lambda _: None
         self.leave: Callable[[Instant, int], None] = lambda _now, _ticket: None
 
@@ -153,6 +153,10 @@ class Requests:
         if decision.outcome is not None:
             self._answer(asker, ticket, decision.outcome)
         elif decision.watch is not None:
+            already = decision.watch(self._database())
+            if already is not None:  # it is as it should be: nothing will change, and so nobody would look again
+                self._answer(asker, ticket, already)
+                return ()
             self._watched.append(_Watched(asker, ticket, decision.watch, Instant(now + self._patience_us)))
             self._out.timer(TIMER, now + self._patience_us)
         return decision.commands
@@ -164,15 +168,17 @@ class Requests:
             return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
         if group.state is not GroupState.ONLINE or group.moving_to != NOBODY:
             return Decision(Outcome(False, "refused", f"{group.name} is {_state(group)}; move it when it is online"))
-        able = self.able()
+        if group.definition.policy.locked_from_moving:
+            return Decision(Outcome(False, "locked", f"{group.name} is locked from moving; unlock it in its policy"))
+        nodes = self.candidates()
         if request.target == NOBODY:
-            choice = choose(group.definition, group.owner, Why.MOVE, Candidates(able), leave=True)
+            choice = choose(group.definition, group.owner, Why.MOVE, nodes, leave=True)
             if choice is None:
                 return Decision(Outcome(False, "no-candidate", f"no other node is able to take {group.name}"))
             target = choice.owner
         else:
             target = request.target
-            refusal = self._target_refusal(database, group, target, able)
+            refusal = self._target_refusal(database, group, target, nodes)
             if refusal is not None:
                 return Decision(refusal)
         seen = group.generation
@@ -187,19 +193,18 @@ class Requests:
 
         return Decision(None, (BeginMove(group.name, seen, target, "an operator asked for it"),), watch)
 
-    def _target_refusal(
-        self, database: Database, group: Group, target: NodeId, able: dict[NodeId, int]
-    ) -> Outcome | None:
+    def _target_refusal(self, database: Database, group: Group, target: NodeId, nodes: Candidates) -> Outcome | None:
         if target not in database.members:
             return Outcome(False, "unknown-node", f"there is no node {target}")
         if target == group.owner:
             return Outcome(False, "refused", f"{group.name} is already on node {target}")
-        if group.definition.possible and target not in group.definition.possible:
+        if not group.definition.may_run_on(target):
             return Outcome(False, "refused", f"node {target} is not among the possible owners of {group.name}")
-        if target not in able:
+        if target not in nodes.groups:
             text = f"node {target} is down, paused, leaving, or does not see the array"
             return Outcome(False, "no-candidate", text)
-        return None
+        rule = conflict(group.name, target, nodes)
+        return Outcome(False, "refused", f"{rule} forbids {group.name} on node {target}") if rule else None
 
     def _set_online(self, request: SetGroupOnline) -> Decision:
         group = self._database().groups.get(request.group)
@@ -216,8 +221,18 @@ class Requests:
         return Decision(None, (SetDesired(group.name, request.online),), watch)
 
     def _pause(self, request: SetNodePaused) -> Decision:
-        if request.node not in self._database().members:
+        database = self._database()
+        member = database.members.get(request.node)
+        if member is None:
             return Decision(Outcome(False, "unknown-node", f"there is no node {request.node}"))
+        if request.paused and request.drain:
+            return self._drain(request, database)
+        back = [g for g in database.groups.values() if g.home == request.node and not request.paused]
+        commands: list[Command] = [PauseNode(request.node, request.paused, failback=request.failback)]
+        if request.failback is Failback.IMMEDIATE:
+            ready = [g for g in back if g.state is GroupState.ONLINE and g.moving_to == NOBODY]
+            cause = f"failback: node {request.node} is resumed"
+            commands += [BeginMove(group.name, group.generation, request.node, cause) for group in ready]
 
         def watch(database: Database) -> Outcome | None:
             member = database.members.get(request.node)
@@ -225,7 +240,27 @@ class Requests:
                 return None
             return Outcome(True, "ok", f"node {request.node} is {'paused' if request.paused else 'resumed'}")
 
-        return Decision(None, (PauseNode(request.node, request.paused),), watch)
+        return Decision(None, tuple(commands), watch)
+
+    def _drain(self, request: SetNodePaused, database: Database) -> Decision:
+        node, before = request.node, database.members[request.node].drains
+        runs = [group.name for group in database.owned_by(node) if group.runs]
+        if runs and not request.force and all(other == node for other in self.candidates().groups):
+            text = f"no other node is able to take {', '.join(runs)}; resume or start one, or drain with force"
+            return Decision(Outcome(False, "no-candidate", text))
+
+        def watch(database: Database) -> Outcome | None:
+            member = database.members[node]
+            left = ", ".join(group.name for group in database.owned_by(node) if group.runs)
+            match member.drain:
+                case DrainStatus.COMPLETED if not left:
+                    return Outcome(True, "ok", f"node {node} is paused and drained")
+                case DrainStatus.FAILED if member.drains > before:
+                    return Outcome(False, "drain-failed", f"no other node could take {left}; node {node} stays paused")
+                case _:
+                    return None
+
+        return Decision(None, (PauseNode(node, True, drain=True, force=request.force),), watch)
 
     def look(self) -> None:
         """The database changed: answer what it now shows."""

@@ -15,12 +15,14 @@ from hvcluster.model.scsi import (
     ReserveIn,
     ReserveOut,
     Status,
+    TestUnitReady,
 )
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import LunId, PathName
 
 from .procedure import Answers, Paths, Steps, ask, ask_any
 
+LOGICAL_UNIT_NOT_SUPPORTED = (0x25, 0x00)  # SPC-4 annex D
 READ_KEYS = PersistentReserveIn(ReserveIn.READ_KEYS)
 READ_RESERVATION = PersistentReserveIn(ReserveIn.READ_RESERVATION)
 READ_FULL_STATUS = PersistentReserveIn(ReserveIn.READ_FULL_STATUS)
@@ -61,6 +63,12 @@ def register(paths: Paths, lun: LunId, key: int) -> Steps[tuple[tuple[PathName, 
             done.append(path)
             last = seen(answers[1:])
     return tuple(done), last
+
+
+def is_absent(paths: Paths, lun: LunId) -> Steps[bool]:
+    """Whether the array answers that it has no such unit for this node: masked, or deleted."""
+    (answer,) = yield from ask_any(paths, lun, TestUnitReady())
+    return answer.sense is not None and (answer.sense.asc, answer.sense.ascq) == LOGICAL_UNIT_NOT_SUPPORTED
 
 
 def reserve(path: PathName, lun: LunId, key: int) -> Steps[Status]:

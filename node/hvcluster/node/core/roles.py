@@ -1,162 +1,261 @@
 """What a leader proposes for groups: an owner for every one that should be online, by the rules of placement.
 
-Law: reads the applied database and who is there, returns commands; which node is best is for `placement` to say.
+Law: reads the applied database and who is there, returns commands; which node is best is for `placement` to say, what
+a failure leads to for `failures`, who waits for whom for `start_order`, and who goes back for `failback`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.facts import FactKind
-from hvcluster.model.properties import Properties, Timing
-from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Incarnation, Instant, NodeId
+from hvcluster.model.properties import Timing
+from hvcluster.model.vocabulary import NOBODY, DrainStatus, Generation, GroupState, Incarnation, Instant, NodeId
 
-from .commands import AssignGroup, BeginMove, Command, NodeDown, ReportGroup
-from .database import Database, Group
+from .commands import AssignGroup, BeginMove, Command, EndDrain, NodeDown, ReportGroup, SetDesired
+from .database import Database, Group, Member
+from .failback import Failbacks
+from .failures import Failures, Next
 from .heartbeats import NEVER
 from .messages import GroupReport
 from .outbox import Outbox
-from .placement import Candidates, Choice, Why, choose
+from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict
 from .presence import Presence
+from .start_order import StartOrder
 
+TIMER = "roles"
 REPORTED = {"ONLINE": GroupState.ONLINE, "OFFLINE": GroupState.OFFLINE, "FAILED": GroupState.FAILED}
 
 
 class Roles:
-    """The leader's plans for groups. Volatile: a new leader starts with none."""
+    """The leader's plans for groups. Volatile: a new leader starts with what the database says."""
 
     __slots__ = (
+        "_bonds",
+        "_bonds_for",
+        "_candidates",
         "_database",
+        "_definition",
+        "_due",
         "_failures",
         "_leading_since",
+        "_order",
         "_out",
         "_presence",
-        "_properties",
-        "_retry_at",
         "_stranded",
         "_timing",
+        "failbacks",
     )
 
     def __init__(
-        self, presence: Presence, database: Callable[[], Database], properties: Properties, timing: Timing, out: Outbox
+        self,
+        presence: Presence,
+        database: Callable[[], Database],
+        definition: ClusterDefinition,
+        timing: Timing,
+        out: Outbox,
     ) -> None:
         self._presence = presence
         self._database = database
-        self._properties = properties
+        self._definition = definition
         self._timing = timing
         self._out = out
+        self._failures = Failures(definition.properties, timing)
+        self._order = StartOrder(definition.sets, timing)
+        self.failbacks = Failbacks()
         self._leading_since = NEVER
-        self._failures: dict[str, list[Instant]] = {}
-        self._retry_at: dict[str, Instant] = {}
-        self._stranded: dict[str, Generation] = {}
+        self._stranded: dict[str, tuple[Generation, str]] = {}
+        self._bonds: Bonds = {}
+        self._bonds_for: tuple[str, ...] = ()
+        self._candidates = Candidates({}, {}, {})
+        self._due: Instant | None = None  # when something that waits now is to be looked at
 
     def start(self, now: Instant) -> None:
         """We lead a new term."""
         self._leading_since = now
-        self._failures = {}
-        self._retry_at = {}
+        self._failures.start(now, self._database().groups.values())
+        self._order.start()
+        self.failbacks.start()
         self._stranded = {}
 
-    def able(self) -> dict[NodeId, int]:
-        """Nodes that may take a group now, with how many they have."""
-        return self._presence.able(self._database(), set())
+    def candidates(self) -> Candidates:
+        """Nodes that may take a group now, with what runs where."""
+        return self._look(self._database(), set())
+
+    def _look(self, database: Database, without: set[NodeId]) -> Candidates:
+        names = tuple(database.groups)
+        if names != self._bonds_for:
+            enforced = self._definition.properties.cluster_enforced_anti_affinity
+            definitions = [group.definition for group in database.groups.values()]
+            self._bonds, self._bonds_for = bonds_of(definitions, self._definition.rules, enforced), names
+        where: dict[str, NodeId] = {}
+        if self._bonds:
+            running = [group for group in database.groups.values() if group.runs and group.owner not in without]
+            where = {group.name: group.moving_to or group.owner for group in running}
+        return Candidates(self._presence.able(database, without), where, self._bonds)
 
     def plan(self, now: Instant, database: Database, down: dict[NodeId, NodeDown]) -> list[Command]:
         """What to propose for the groups, when the nodes of `down` are about to leave the membership."""
         commands: list[Command] = []
-        counts = self._presence.able(database, set(down))
-        for group in database.groups.values():
-            if not group.desired or (group.runs and group.owner in counts):
-                continue  # nothing to do, or where it runs it may stay
-            command = self._group(now, database, group, down, counts)
+        nodes = self._candidates = self._look(database, set(down))
+        self._due = None
+        self._order.look(now, database)
+        self.failbacks.look(now, nodes.groups, database.groups.values())
+        for group in sorted(database.groups.values(), key=_by_priority):
+            command = self._group(now, database, group, down) if group.desired else None
             if command is not None:
                 commands.append(command)
-                taker = command.owner if isinstance(command, AssignGroup) else command.target
-                counts[taker] = counts.get(taker, 0) + 1
+                self._taken(group, command.owner if isinstance(command, AssignGroup) else command.target)
+        for member in database.members.values():
+            if member.drain is DrainStatus.IN_PROGRESS and member.id not in down:
+                commands.extend(self._drain(database, member, commands))
+        if self._due is not None:
+            self._out.timer(TIMER, self._due)
         return commands
 
+    def _taken(self, group: Group, node: NodeId) -> None:
+        """Count a plan as if it were done, for the groups that are planned after it."""
+        counts, where = self._candidates.groups, self._candidates.where
+        assert isinstance(counts, dict), "made in _look"
+        assert isinstance(where, dict), "made in _look"
+        counts[node] = counts.get(node, 0) + 1
+        if self._bonds:
+            where[group.name] = node
+
+    def _wait(self, until: Instant) -> None:
+        self._due = until if self._due is None else min(self._due, until)
+
     def _group(
-        self, now: Instant, database: Database, group: Group, down: dict[NodeId, NodeDown], counts: dict[NodeId, int]
+        self, now: Instant, database: Database, group: Group, down: dict[NodeId, NodeDown]
     ) -> AssignGroup | BeginMove | None:
         """What to do about one group that should be online."""
         owner = database.members.get(group.owner)
         if group.runs and group.owner in down:
-            return self._assign(now, group, Why.NODE_FAILURE, down[group.owner].reason, counts, leave=True)
+            return self._assign(group, Why.NODE_FAILURE, down[group.owner].reason, leave=True)
         if group.runs:
-            return self._running(now, group, counts)
+            return self._running(now, group, owner)
         if group.state is GroupState.FAILED:
-            return self._failed(now, group, counts)
+            return self._failed(now, group, len(database.members))
         if group.moving_to != NOBODY:
-            return self._arrive(now, group, counts)
-        if group.waiting or group.owner in counts:
-            if group.owner in counts:
-                return self._assign(now, group, Why.START, group.reason, counts, leave=False)
+            return self._arrive(group)
+        waits = self._order.wait(now, group)
+        if waits is not None:
+            self._wait(waits[1])
+            self._strand(group, FactKind.GROUP_WAITING, waits[0])
+            return None
+        if group.waiting or group.owner in self._candidates.groups:
+            if group.owner in self._candidates.groups:
+                return self._assign(group, Why.START, group.reason, leave=False)
             gone = owner is None or now - self._leading_since >= self._timing.group_wait
             if not gone:
                 return None
-        return self._assign(now, group, Why.NODE_FAILURE, group.reason, counts, leave=True)
+        return self._assign(group, Why.NODE_FAILURE, group.reason, leave=True)
 
-    def _running(self, now: Instant, group: Group, counts: dict[NodeId, int]) -> AssignGroup | BeginMove | None:
-        """An owner has it: move it away only from a node that lost the array, or that is asked to stop."""
+    def _running(self, now: Instant, group: Group, owner: Member | None) -> AssignGroup | BeginMove | None:
+        """An owner has it: move it from a node that lost the array, is to be stopped or drained, or to a better one."""
+        settled = group.moving_to == NOBODY and group.state is GroupState.ONLINE
+        if group.owner in self._candidates.groups:
+            return self._back(now, group) if settled else None
         storage, since = self._presence.storage_of(group.owner)
-        if not storage and now - since >= self._timing.path_grace:
-            grace = (
-                self._timing.path_grace
-            )  # when the array itself was away, its owner may only be the last to log in again
-            if any(node != group.owner and now - self._presence.storage_of(node)[1] >= grace for node in counts):
+        grace = self._timing.path_grace
+        if not storage and now - since >= grace:  # where the array was away, its owner may be the last to log in again
+            others = [node for node in self._candidates.groups if node != group.owner]
+            if any(now - self._presence.storage_of(node)[1] >= grace for node in others):
                 reason = f"node {group.owner} has lost every path to the array"
-                return self._assign(now, group, Why.RESOURCE_FAILURE, reason, counts, leave=True)
-        elif self._presence.is_leaving(group.owner) and group.moving_to == NOBODY and group.state is GroupState.ONLINE:
-            choice = choose(group.definition, group.owner, Why.MOVE, Candidates(counts), leave=True)
-            if choice is not None:
-                return BeginMove(group.name, group.generation, choice.owner, f"node {group.owner} is being stopped")
+                return self._assign(group, Why.RESOURCE_FAILURE, reason, leave=True)
+        elif settled and self._presence.is_leaving(group.owner):
+            return self._away(group, f"node {group.owner} is being stopped", NOBODY)
+        elif settled and owner is not None and owner.drain is DrainStatus.IN_PROGRESS:
+            return self._away(group, f"node {group.owner} is being drained", group.owner)
         return None
 
-    def _failed(self, now: Instant, group: Group, counts: dict[NodeId, int]) -> AssignGroup | None:
-        retry_at = self._retry_at.get(group.name)
-        if retry_at is not None and now < retry_at:
+    def _away(self, group: Group, cause: str, home: NodeId) -> BeginMove | None:
+        """A planned move to whichever node is best."""
+        choice = choose(group.definition, group.owner, Why.MOVE, self._candidates, leave=True)
+        return None if choice is None else BeginMove(group.name, group.generation, choice.owner, cause, home)
+
+    def _back(self, now: Instant, group: Group) -> BeginMove | None:
+        found = self.failbacks.target(now, group, self._candidates.groups)
+        if found is None or conflict(group.name, found[0], self._candidates):
             return None
-        failures = [at for at in self._failures.get(group.name, []) if now - at < self._timing.failover_period]
-        threshold = self._properties.failover_threshold
-        if threshold < 0:
-            threshold = max(1, len(self._database().members) - 1)
-        if retry_at is None and len(failures) >= threshold:
-            self._retry_at[group.name] = Instant(now + self._timing.retry)
-            retry_ms = self._timing.retry // 1000
-            reason = f"it failed {len(failures)} times within the failover period; next attempt in {retry_ms} ms"
-            self._out.fact(FactKind.GROUP_FAILED, reason, group=group.name, generation=group.generation)
+        self.failbacks.done(group)
+        return BeginMove(group.name, group.generation, *found)
+
+    def _drain(self, database: Database, member: Member, planned: list[Command]) -> list[Command]:
+        """Where the drain of a node stands, once this plan is carried out."""
+        left = [group for group in database.owned_by(member.id) if group.runs]
+        if not left:
+            return [EndDrain(member.id, DrainStatus.COMPLETED, "nothing runs there any more")]
+        moving = {command.group for command in planned if isinstance(command, BeginMove | AssignGroup)}
+        stuck = [g for g in left if g.name not in moving and g.moving_to == NOBODY and g.state is GroupState.ONLINE]
+        if not stuck or not all(group in stuck for group in left):
+            return []
+        if member.force:
+            return [SetDesired(group.name, False) for group in stuck if group.desired]
+        names = ", ".join(group.name for group in stuck)
+        reason = f"no other node is able to take {names}; it stays where it is, and the node paused"
+        return [EndDrain(member.id, DrainStatus.FAILED, reason)]
+
+    def _failed(self, now: Instant, group: Group, nodes: int) -> AssignGroup | None:
+        able = self._candidates.groups
+        here = group.owner in able and group.definition.may_run_on(group.owner)
+        what, due, why = self._failures.next(now, group, nodes, here=here)
+        if what is Next.WAIT:
+            self._wait(due)
             return None
-        self._retry_at.pop(group.name, None)
-        command = self._assign(now, group, Why.RESOURCE_FAILURE, f"{group.cause}: {group.reason}", counts, leave=True)
+        if what is Next.GIVE_UP:
+            if self._stranded.get(group.name) != (group.generation, why):
+                self._stranded[group.name] = group.generation, why
+                self._give_up(now, group, why)
+            return None
+        cause = f"{group.cause}: {group.reason}"
+        if what is Next.RESTART:
+            choice = Choice(group.owner, tuple(sorted(able)), f"same node: {why}")
+            self._failures.acted(now, group, restart=True)
+            return self._command(group, choice, cause)
+        command = self._assign(group, Why.RESOURCE_FAILURE, cause, leave=True)
         if command is None:
-            command = self._assign(now, group, Why.RESOURCE_FAILURE, group.reason, counts, leave=False)
+            command = self._assign(group, Why.RESOURCE_FAILURE, cause, leave=False)
         if command is not None:
-            self._failures[group.name] = [*failures, now]
-        return command
+            self._failures.acted(now, group, restart=False)
+            return self._command(group, Choice(command.owner, command.candidates, command.rule), cause)
+        return None
 
-    def _arrive(self, now: Instant, group: Group, counts: dict[NodeId, int]) -> AssignGroup | None:
+    def _give_up(self, now: Instant, group: Group, why: str) -> None:
+        again = "; bring it online by hand"
+        if self._failures.gave_up(now, group):
+            again = f"; next attempt in {self._timing.retry // 1000} ms"
+        self._out.fact(FactKind.GROUP_FAILED, why + again, group=group.name, generation=group.generation)
+
+    def _arrive(self, group: Group) -> AssignGroup | None:
         """A planned move: the old owner is done."""
-        if group.moving_to in counts:
-            able = tuple(sorted(counts))
-            rule = f"planned move: {group.cause}"
-            return self._command(group, Choice(group.moving_to, able, rule), group.cause, failure=False)
-        return self._assign(now, group, Why.MOVE, "the node it was to move to is gone", counts, leave=False)
+        if group.moving_to in self._candidates.groups:
+            able = tuple(sorted(self._candidates.groups))
+            return self._command(group, Choice(group.moving_to, able, f"planned move: {group.cause}"), group.cause)
+        return self._assign(group, Why.MOVE, "the node it was to move to is gone", leave=False)
 
-    def _assign(
-        self, now: Instant, group: Group, why: Why, cause: str, counts: dict[NodeId, int], *, leave: bool
-    ) -> AssignGroup | None:
-        choice = choose(group.definition, group.owner, why, Candidates(counts), leave)
+    def _assign(self, group: Group, why: Why, cause: str, *, leave: bool) -> AssignGroup | None:
+        choice = choose(group.definition, group.owner, why, self._candidates, leave)
         if choice is None:
-            if self._stranded.get(group.name) != group.generation:
-                self._stranded[group.name] = group.generation
-                reason = f"{cause}; no node that is up, sees the array and may own it"
-                self._out.fact(FactKind.GROUP_WAITING, reason, group=group.name, generation=group.generation)
+            rule = blocked(group.definition, group.owner, self._candidates, leave)
+            kind = FactKind.GROUP_CONFLICT if rule else FactKind.GROUP_WAITING
+            self._strand(group, kind, rule or f"{cause}; no node that is up, sees the array and may own it")
             return None
         self._stranded.pop(group.name, None)
-        return self._command(group, choice, cause, failure=why is Why.RESOURCE_FAILURE)
+        return self._command(group, choice, cause)
 
-    def _command(self, group: Group, choice: Choice, cause: str, *, failure: bool) -> AssignGroup:
-        return AssignGroup(group.name, group.generation, choice.owner, cause, choice.candidates, choice.rule, failure)
+    def _strand(self, group: Group, kind: FactKind, reason: str) -> None:
+        """Say once why a group stays where it is."""
+        if self._stranded.get(group.name) != (group.generation, reason):
+            self._stranded[group.name] = group.generation, reason
+            self._out.fact(kind, reason, group=group.name, generation=group.generation)
+
+    def _command(self, group: Group, choice: Choice, cause: str) -> AssignGroup:
+        counts = self._failures.counts(group)
+        return AssignGroup(
+            group.name, group.generation, choice.owner, cause, choice.candidates, choice.rule, *counts
+        )  # fmt: skip
 
     def report(self, sender: NodeId, incarnation: Incarnation, report: GroupReport) -> Command | None:
         """An owner's report, if it is the owner's and news."""
@@ -168,3 +267,8 @@ class Roles:
         if group.state is state or not database.is_member(sender, incarnation):
             return None
         return ReportGroup(group.name, group.generation, state, report.cause, report.reason)
+
+
+def _by_priority(group: Group) -> tuple[int, str]:
+    """High before Medium before Low, then by name."""
+    return -group.definition.policy.priority, group.name

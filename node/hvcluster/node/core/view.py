@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hvcluster.model.policy import Priority
 from hvcluster.model.vocabulary import (
+    DrainStatus,
     Generation,
     GroupState,
     Incarnation,
@@ -28,6 +30,7 @@ class NodeView:
     incarnation: Incarnation
     weight: int
     dynamic_weight: int
+    drain: DrainStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class GroupView:
     desired_online: bool
     moving_to: NodeId
     reason: str
+    priority: Priority
     resources: tuple[ResourceView, ...]
 
 

@@ -97,7 +97,7 @@ def _node(member: Member, votes: bool) -> NodeView:
     state = NodeState.DOWN
     if member.up:
         state = NodeState.PAUSED if member.paused else NodeState.UP
-    return NodeView(member.id, member.name, state, member.incarnation, member.weight, int(votes))
+    return NodeView(member.id, member.name, state, member.incarnation, member.weight, int(votes), member.drain)
 
 
 def _group(group: Group) -> GroupView:
@@ -119,6 +119,7 @@ def _group(group: Group) -> GroupView:
         group.desired,
         group.moving_to,
         group.reason,
+        group.definition.policy.priority,
         resources,
     )
 

@@ -130,6 +130,13 @@ class VmHost:
         if machine is not None:
             machine.feed(ShutDown(reason) if polite else PowerOff(reason))
 
+    def crash(self, group: str, reason: str) -> bool:
+        """End the VM of a group as if its worker process had died; False when none runs here."""
+        found = [key for key in sorted(self._machines) if key[0] == group]
+        for key in found:
+            self._machines[key].feed(PowerOff(reason, "crashed"))
+        return bool(found)
+
     def kill_all(self, reason: str) -> None:
         """Turn every VM off before returning; each calls on_stopped with cause terminated."""
         for key in sorted(self._machines):

@@ -1,4 +1,4 @@
-"""`hvc kill`, `start`, `freeze`, `thaw`, `stop`, `wipe`, `cut`, `heal`, `bus`, `san`.
+"""`hvc kill`, `crash`, `start`, `freeze`, `thaw`, `stop`, `wipe`, `cut`, `heal`, `bus`, `san`.
 
 Law: names from the command line to the saboteur, and one line back that says what was done.
 """
@@ -11,6 +11,8 @@ import click
 
 from hvcluster.orchestrator import saboteur
 from hvcluster.orchestrator.driver import Driver, Way
+from hvcluster.orchestrator.errors import Exit, Failure
+from hvcluster.orchestrator.lab_reader import near
 
 from .options import Choice, lab_options
 
@@ -58,6 +60,32 @@ def thaw(name: str, choice: Choice) -> None:
     """Let a frozen process go on (SIGCONT)."""
     found = asyncio.run(saboteur.thaw(choice.driver(), name))
     click.echo(f"{found.name} thawed")
+
+
+@click.command()
+@click.argument("vm")
+@lab_options
+def crash(vm: str, choice: Choice) -> None:
+    """Let a VM die as if its worker process had crashed; its policy says what comes of it.
+
+    \b
+    hvc crash D1
+    """
+
+    async def work() -> str:
+        from hvcluster.orchestrator.observer import Observer
+
+        driver = choice.driver()
+        async with Observer(driver) as observer:
+            picture = await observer.look()
+        group = next((g for g in picture.best.groups if g.name.lower() == vm.lower()), None) if picture.best else None
+        if group is None:
+            names = [row.name for row in picture.best.groups] if picture.best else []
+            raise Failure(Exit.NOT_FOUND, f"there is no VM {vm!r}", near(vm, names) or "see `hvc status`")
+        found = await saboteur.crash_vm(driver, picture.node_name(group.owner), group.name)
+        return f"{group.name} crashed on {found.name}"
+
+    click.echo(asyncio.run(work()))
 
 
 @click.command()

@@ -82,25 +82,39 @@ async def _set_online(vm: str, wanted: bool, choice: Choice) -> str:
 
 @click.command()
 @click.argument("node")
+@click.option("--drain", is_flag=True, help="Move away the VMs it has, and return when it has none.")
+@click.option("--force", is_flag=True, help="With --drain: turn off what no other node can take.")
 @lab_options
-def pause(node: str, choice: Choice) -> None:
-    """Let a node take no VM until it is resumed; it keeps the VMs it has, and its vote.
+def pause(node: str, drain: bool, force: bool, choice: Choice) -> None:
+    """Let a node take no VM until it is resumed. It keeps its vote, and the VMs it has unless it is drained.
 
     \b
-    hvc pause HyperV-2 && hvc move D1 --to HyperV-1
+    hvc pause HyperV-2 --drain
     """
-    click.echo(asyncio.run(_set_paused(node, True, choice)))
+    if force and not drain:
+        raise Failure(Exit.USAGE, "--force is for a drain", "add --drain")
+    click.echo(asyncio.run(_set_paused(node, choice, paused=True, drain=drain, force=force)))
 
 
 @click.command()
 @click.argument("node")
+@click.option(
+    "--failback",
+    type=click.Choice(["none", "immediate", "policy"]),
+    default="none",
+    show_default=True,
+    help="What a drain moved away: stays, returns at once, or as its policy says.",
+)
 @lab_options
-def resume(node: str, choice: Choice) -> None:
+def resume(node: str, failback: str, choice: Choice) -> None:
     """Let a paused node take VMs again."""
-    click.echo(asyncio.run(_set_paused(node, False, choice)))
+    word = {"none": "NO_FAILBACK"}.get(failback, failback.upper())
+    click.echo(asyncio.run(_set_paused(node, choice, paused=False, failback=word)))
 
 
-async def _set_paused(node: str, wanted: bool, choice: Choice) -> str:
+async def _set_paused(
+    node: str, choice: Choice, *, paused: bool, drain: bool = False, force: bool = False, failback: str = ""
+) -> str:
     from hvcluster.orchestrator.driver import member
     from hvcluster.orchestrator.observer import Observer
     from hvcluster.orchestrator.state import Role
@@ -108,10 +122,10 @@ async def _set_paused(node: str, wanted: bool, choice: Choice) -> str:
 
     driver = choice.driver()
     found = await member(driver, node, Role.NODE)
-    request = node_pb2.SetNodePausedRequest(node=found.node, paused=wanted)
+    request = node_pb2.SetNodePausedRequest(node=found.node, paused=paused, drain=drain, force=force, failback=failback)
     async with Observer(driver) as observer:
         await observer.request(node_pb2.OperatorRequest(set_node_paused=request))
-    return f"{found.name} is {'paused' if wanted else 'resumed'}"
+    return f"{found.name} is {'drained and paused' if drain else 'paused' if paused else 'resumed'}"
 
 
 def _vm_name(name: str, known: list[str]) -> str:
