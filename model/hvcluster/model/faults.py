@@ -27,6 +27,8 @@ class FaultWord(Enum):
     DRAIN = "pause a node and move away what it has"
     RESUME = "resume a paused node"
     MOVE = "move a group, as an operator does"
+    OFFLINE = "take a VM offline, as an operator does"
+    ONLINE = "bring a VM online, as an operator does; one that has failed is tried again"
     CRASH_VM = "end a VM as if its worker process had died"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
@@ -77,6 +79,8 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.RESUME: Target.NAMED_NODE,
     FaultWord.DRAIN: Target.NODE,
     FaultWord.MOVE: Target.VM,
+    FaultWord.OFFLINE: Target.VM,
+    FaultWord.ONLINE: Target.VM,
     FaultWord.CRASH_VM: Target.VM,
     FaultWord.CUT_BUSES: Target.NODE,
     FaultWord.CUT_PEERS: Target.NODE,

@@ -39,7 +39,10 @@ _NODE_LISTS: Final = ("not_on", "off", "refused")
 _EXPECT_KEYS: Final = (*_VM_LISTS, *_NODE_LISTS, "healthy", "hold", "node", "state", "within_s")
 _CUTS: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
 _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
-_OPERATOR: Final = (FaultWord.MOVE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME)
+_OPERATOR: Final = (
+    FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
+    FaultWord.RESUME,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

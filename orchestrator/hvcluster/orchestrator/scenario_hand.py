@@ -113,6 +113,9 @@ class Hand:
             case FaultWord.MOVE:
                 move = node_pb2.MoveGroupRequest(group=fault.target)
                 await self._ask(fault, node_pb2.OperatorRequest(move_group=move))
+            case FaultWord.OFFLINE | FaultWord.ONLINE:
+                wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
+                await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
             case FaultWord.CRASH_VM:
                 await saboteur.crash_vm(self._driver, await self.named(f"{OWNER_OF}{fault.target}"), fault.target)
             case FaultWord.PARTITION:

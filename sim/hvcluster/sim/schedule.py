@@ -37,6 +37,7 @@ _MENDING: Final = {
     FaultWord.CUT_ARRAY: FaultWord.HEAL,
     FaultWord.PAUSE: FaultWord.RESUME,
     FaultWord.DRAIN: FaultWord.RESUME,
+    FaultWord.OFFLINE: FaultWord.ONLINE,
     FaultWord.PARTITION: FaultWord.HEAL,
     FaultWord.BUS_KILL: FaultWord.BUS_START,
     FaultWord.SAN_KILL: FaultWord.SAN_START,
@@ -104,11 +105,12 @@ class _Draw:
             (6, self._bad_network),
             (2, self._kill_all),
             (4, lambda at: self._add(at, Fault(FaultWord.WIPE, self._name()))),
-            (8, self._move),
+            (8, lambda at: self._on_vm(at, FaultWord.MOVE)),
             (5, lambda at: self._add(at, Fault(FaultWord.STOP, self._name()))),
             (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
             (3, lambda at: self._add(at, Fault(FaultWord.DRAIN, self._name(), via=self._name()))),
-            (5, self._crash_vm),
+            (5, lambda at: self._on_vm(at, FaultWord.CRASH_VM)),
+            (3, lambda at: self._on_vm(at, FaultWord.OFFLINE)),
         )
         self._total = sum(weight for weight, _ in self._words)
 
@@ -203,12 +205,13 @@ class _Draw:
         for name in self._nodes:
             self._add(at, Fault(FaultWord.KILL, name))
 
-    def _crash_vm(self, at: int) -> None:
-        if self._vms:
-            vm = self._vms[self._random.randrange(len(self._vms))]
-            self._strikes.append(Strike(at, Fault(FaultWord.CRASH_VM, vm)))
-
-    def _move(self, at: int) -> None:
-        if self._vms:
-            vm = self._vms[self._random.randrange(len(self._vms))]
-            self._strikes.append(Strike(at, Fault(FaultWord.MOVE, vm, via=self._name())))
+    def _on_vm(self, at: int, word: FaultWord) -> None:
+        if not self._vms:
+            return
+        vm = self._vms[self._random.randrange(len(self._vms))]
+        if word is FaultWord.CRASH_VM:
+            self._strikes.append(Strike(at, Fault(word, vm)))
+        elif word is FaultWord.MOVE:
+            self._strikes.append(Strike(at, Fault(word, vm, via=self._name())))
+        else:
+            self._add(at, Fault(word, vm, via=self._name()))

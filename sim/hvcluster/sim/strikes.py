@@ -73,6 +73,8 @@ class Strikes:
         match word:
             case FaultWord.MOVE:
                 self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY))
+            case FaultWord.OFFLINE | FaultWord.ONLINE:
+                self.ask(self._asked(fault), ev.SetGroupOnline(fault.target, word is FaultWord.ONLINE))
             case FaultWord.CRASH_VM:
                 for machine in world.machines.values():
                     machine.crash_vm(fault.target)
@@ -237,8 +239,8 @@ class Strikes:
 
 _HARMLESS = frozenset(
     {
-        FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.CRASH_VM, FaultWord.PAUSE, FaultWord.DRAIN,
-        FaultWord.RESUME,
+        FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.CRASH_VM,
+        FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
     }
 )  # fmt: skip
 """What an administrator does every day: nobody may lose quorum over it."""
