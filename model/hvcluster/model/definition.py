@@ -15,11 +15,12 @@ from .vocabulary import LunId, NodeId, PathName, StoreId
 
 @dataclass(frozen=True, slots=True)
 class NodeDefinition:
-    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good."""
+    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`: its fault domain."""
 
     id: NodeId
     name: str
     weight: int = 1
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,10 @@ class GroupDefinition:
 
 @dataclass(frozen=True, slots=True)
 class ClusterDefinition:
-    """The cluster as `New-Cluster` makes it. `id` tells two clusters of one name apart on shared wires."""
+    """The cluster as `New-Cluster` makes it. `id` tells two clusters of one name apart on shared wires.
+
+    `preferred_site`: whose nodes keep their votes where votes are even, "" for none.
+    """
 
     name: str
     id: str
@@ -52,6 +56,7 @@ class ClusterDefinition:
     properties: Properties = field(default_factory=Properties)
     rules: tuple[AffinityRule, ...] = ()
     sets: tuple[GroupSet, ...] = ()
+    preferred_site: str = ""
 
     def node_name(self, node: NodeId) -> str:
         """The display name of a node, or its number when it is not of this cluster."""

@@ -33,6 +33,18 @@ class RuleKind(Enum):
 
     SAME_NODE = "same-node"
     DIFFERENT_NODE = "different-node"
+    SAME_FAULT_DOMAIN = "same-fault-domain"
+    DIFFERENT_FAULT_DOMAIN = "different-fault-domain"
+
+    @property
+    def together(self) -> bool:
+        """Whether it keeps its groups together."""
+        return self in (RuleKind.SAME_NODE, RuleKind.SAME_FAULT_DOMAIN)
+
+    @property
+    def by_site(self) -> bool:
+        """Whether it speaks of sites, and not of nodes."""
+        return self in (RuleKind.SAME_FAULT_DOMAIN, RuleKind.DIFFERENT_FAULT_DOMAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class AffinityRule:
-    """Groups that belong on one node, or on different ones. A `soft` rule gives way where no node fits."""
+    """Groups that belong on one node or site, or on different ones. A `soft` rule gives way where no node fits."""
 
     name: str
     kind: RuleKind

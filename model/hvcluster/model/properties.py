@@ -87,6 +87,11 @@ def defaults(profile: str) -> Properties:
     )
 
 
+def knows_sites(profile: str) -> bool:
+    """Whether nodes of this version have a place (ws2016 and later)."""
+    return PROFILES.index(profile) >= PROFILES.index("ws2016")
+
+
 def problems(properties: Properties) -> list[tuple[str, str]]:
     """Every broken rule as (property, sentence with a remedy); an empty list means the properties fit together."""
     found: list[tuple[str, str]] = []

@@ -14,7 +14,7 @@ from .complaints import WHOLE_LIMIT, Complaints, NotToml, shown, toml
 from .definition import ClusterDefinition, GroupDefinition, NodeDefinition
 from .policy import AffinityRule, GroupSet, complaints
 from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
-from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, problems, with_values
+from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, knows_sites, problems, with_values
 from .scenario import Scenario, ScenarioError
 from .scenario_steps import Cast, read_steps
 from .toml_lines import Path
@@ -26,7 +26,10 @@ MAX_BOOT_MS: Final = 3_600_000
 MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
-_LAB_KEYS: Final = ("affinity", "nodes", "owners", "paths", "profile", "properties", "set", "vm", "vms", "witness")
+_LAB_KEYS: Final = (
+    "affinity", "nodes", "owners", "paths", "preferred_site", "profile", "properties", "set", "sites", "vm", "vms",
+    "witness",
+)  # fmt: skip
 _VM_KEYS: Final = (*POLICY_KEYS, "boot_delay_ms", "possible", "preferred")
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
@@ -90,19 +93,25 @@ class _Reader:
         witness = self._wrong.truth(_LAB, lab, "witness", True)
         owners = self._owners(lab)
         rules, sets = self._rules_and_sets(lab)
+        properties = self._properties(lab)
+        sites, preferred_site = self._sites(lab, properties.profile)
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
-            nodes=tuple(NodeDefinition(NodeId(number), name) for number, name in enumerate(self._nodes, 1)),
+            nodes=tuple(
+                NodeDefinition(NodeId(number), name, site=sites[number - 1])
+                for number, name in enumerate(self._nodes, 1)
+            ),
             groups=tuple(
                 replace(each, owner=owners[number]) if number < len(owners) else each
                 for number, each in enumerate(self._groups(lab))
             ),
             witness_lun=LunId(1) if witness else None,
             paths=tuple(PathName(chr(ord("A") + number)) for number in range(paths)),
-            properties=self._properties(lab),
+            properties=properties,
             rules=rules,
             sets=sets,
+            preferred_site=preferred_site,
         )
 
     def _count(self, lab: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
@@ -147,6 +156,23 @@ class _Reader:
             lun = LunId(number + 1)
             groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy))
         return groups
+
+    def _sites(self, lab: Mapping[str, Any], profile: str) -> tuple[list[str], str]:
+        """The site of each node, "" for none, and the preferred one."""
+        sites, none = lab.get("sites", []), [""] * len(self._nodes)
+        if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
+            sites = ["?"]
+        if sites and len(sites) != len(none):
+            self._wrong.add(
+                _LAB, '`sites` is no list of one name per node; write one such as ["Paris", "Rome"]', "sites"
+            )
+            return none, ""
+        if sites and not knows_sites(profile):
+            self._wrong.add(_LAB, f"{profile} knows no sites; take profile ws2016 or later", "sites")
+        preferred = lab.get("preferred_site", "")
+        if preferred and preferred not in sites:
+            self._wrong.add(_LAB, f"no node is in site {shown(preferred)}; write one of `sites`", "preferred_site")
+        return sites or none, str(preferred)
 
     def _table(self, path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         value = table.get(key, {})

@@ -40,6 +40,10 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     owners = [group.owner for group in definition.groups if group.owner is not None]
     if owners:
         yield f"owners = {_value([int(owner) for owner in owners])}"
+    if any(node.site for node in definition.nodes):
+        yield f"sites = {_value([node.site for node in definition.nodes])}"
+    if definition.preferred_site:
+        yield f"preferred_site = {_value(definition.preferred_site)}"
     if definition.properties.profile != DEFAULT_PROFILE:
         yield f"profile = {_value(definition.properties.profile)}"
     yield from _properties(definition.properties)

@@ -41,6 +41,7 @@ class LabNode:
     id: NodeId
     name: str
     weight: int = 1
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Lab:
     properties: Properties = field(default_factory=Properties)
     rules: tuple[AffinityRule, ...] = ()
     sets: tuple[GroupSet, ...] = ()
+    preferred_site: str = ""
     bus_kind: BusKind = "auto"
     bus_ports: tuple[int, ...] = (0, 0)
     san_ports: tuple[int, ...] = (0,)
@@ -99,7 +101,7 @@ class Lab:
         return ClusterDefinition(
             name=self.name,
             id=cluster_id,
-            nodes=tuple(NodeDefinition(n.id, n.name, n.weight) for n in self.nodes),
+            nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site) for n in self.nodes),
             groups=tuple(
                 GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms, v.policy)
                 for v in self.vms
@@ -109,6 +111,7 @@ class Lab:
             properties=self.properties,
             rules=self.rules,
             sets=self.sets,
+            preferred_site=self.preferred_site,
         )
 
     def initiators(self) -> tuple[str, ...]:

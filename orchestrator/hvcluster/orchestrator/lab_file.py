@@ -83,8 +83,10 @@ def _lab(top: Section) -> Lab:
             "name", f"{name!r} is no cluster name", "use a letter, then up to 14 letters, digits or hyphens"
         )
     properties = _properties(cluster, top.section("properties"))
+    preferred_site = cluster.text("preferred_site", "") or ""
     cluster.finish()
     nodes = _nodes(top)
+    _check_sites(cluster, properties, nodes, preferred_site)
     luns = _luns(top)
     vms = _vms(top, nodes)
     rules, sets = lab_policies.rules_and_sets(top, [vm.name for vm in vms])
@@ -107,6 +109,7 @@ def _lab(top: Section) -> Lab:
         properties=properties,
         rules=rules,
         sets=sets,
+        preferred_site=preferred_site,
         bus_kind=bus_kind,
         bus_ports=bus_ports,
         san_ports=san_ports,
@@ -171,11 +174,22 @@ def _nodes(top: Section) -> list[LabNode]:
         if wanted is not None:
             _once(by_id, number, section, "id", f"node id {number}", "give every node an id of its own, or none")
         weight = section.integer("weight", 0, 1, 1)
+        site = section.text("site", "") or ""
         section.finish()
-        nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight))
+        nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, site))
     if nodes and all(node.weight == 0 for node in nodes):
         sections[0].complain("weight", "no node has a vote", "leave at least one node its weight of 1")
     return nodes
+
+
+def _check_sites(cluster: Section, properties: Properties, nodes: list[LabNode], preferred: str) -> None:
+    sites = {node.site for node in nodes if node.site}
+    if sites and not cluster_properties.knows_sites(properties.profile):
+        remedy = "take profile ws2016 or later, or leave `site` out"
+        cluster.complain("profile", f"{properties.profile} knows no sites", remedy)
+    if preferred and preferred not in sites:
+        remedy = near(preferred, sites) or "name the site of a [[node]]"
+        cluster.complain("preferred_site", f"no node is in site {preferred!r}", remedy)
 
 
 def _once(seen: dict[K, Section], key: K, section: Section, field: str, what: str, remedy: str) -> None:

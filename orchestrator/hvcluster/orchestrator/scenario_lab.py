@@ -33,7 +33,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
     luns = sorted({*witness, *(group.lun for group in definition.groups)})
     return Lab(
         name=definition.name,
-        nodes=tuple(LabNode(n.id, n.name, n.weight) for n in definition.nodes),
+        nodes=tuple(LabNode(n.id, n.name, n.weight, n.site) for n in definition.nodes),
         luns=tuple(LabLun(LunId(lun), LUN_BYTES) for lun in luns),
         vms=tuple(
             LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms, policy=g.policy)
@@ -41,6 +41,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
         ),
         rules=definition.rules,
         sets=definition.sets,
+        preferred_site=definition.preferred_site,
         witness_lun=definition.witness_lun,
         properties=replace(definition.properties, time_scale=LAB_TIME_SCALE),
         san_ports=(0,) * len(definition.paths),

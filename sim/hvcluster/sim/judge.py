@@ -7,12 +7,12 @@ concerns whole machines: quorum, and whether everything is well again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from mmap import mmap
 from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact, FactKind
-from hvcluster.model.policy import RuleKind
 from hvcluster.model.scsi import Nexus, Status
 from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId, PathName
 from hvcluster.model.votes import Configuration
@@ -180,18 +180,20 @@ class Judge:
         definition, database = self._world.definition, leader.core.replica.database
         enforced = definition.properties.cluster_enforced_anti_affinity
         classes = set(group.definition.policy.anti_affinity_class_names) if enforced else set()
-        apart = [set(r.groups) for r in definition.rules if not r.soft and r.kind is RuleKind.DIFFERENT_NODE]
-        together = [set(r.groups) for r in definition.rules if not r.soft and r.kind is RuleKind.SAME_NODE]
+        sites = {node.id: node.site or node.id for node in definition.nodes}
         others = [g for g in database.groups.values() if g.runs and g.name != group.name]
-        foes = {
-            g.owner
-            for g in others
-            if classes & set(g.definition.policy.anti_affinity_class_names)
-            or any({g.name, group.name} <= names for names in apart)
-        }
-        homes = [{g.owner for g in others if g.name in names} for names in together if group.name in names]
-        up = [m.id for m in database.members.values() if m.up and group.definition.may_run_on(m.id)]
-        return all(node in foes or any(home and node not in home for home in homes) for node in up)
+        foes = {g.owner for g in others if classes & set(g.definition.policy.anti_affinity_class_names)}
+
+        def forbidden(node: NodeId) -> bool:
+            for rule in definition.rules:
+                there = {g.owner for g in others if g.name in rule.groups}
+                at: Callable[[NodeId], object] = sites.__getitem__ if rule.kind.by_site else int
+                binds = there and not rule.soft and group.name in rule.groups
+                if binds and (at(node) in {at(other) for other in there}) is not rule.kind.together:
+                    return True
+            return node in foes
+
+        return all(forbidden(m.id) for m in database.members.values() if m.up and group.definition.may_run_on(m.id))
 
     def problems(self) -> list[str]:
         """Why the lab is not healthy: groups that may run and are not online on exactly one node that may own them."""

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition
 from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
-from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, with_values
+from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
 from hvcluster.model.vocabulary import LunId, NodeId, PathName
 
 Setting: TypeAlias = int | float | bool | str
@@ -43,7 +43,11 @@ class Plan:
 
     def definition(self) -> ClusterDefinition:
         """The lab as nodes are given it."""
-        nodes = tuple(NodeDefinition(NodeId(n), f"HyperV-{n}") for n in range(1, self.nodes + 1))
+        split = self.nodes > 1 and self.wishes % 3 == 1 and knows_sites(self.profile)
+        sites = ("Paris", "Rome") if split else ("",)
+        nodes = tuple(
+            NodeDefinition(NodeId(n), f"HyperV-{n}", site=sites[n % len(sites)]) for n in range(1, self.nodes + 1)
+        )
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
         rules: tuple[AffinityRule, ...] = ()
         sets: tuple[GroupSet, ...] = ()
@@ -60,7 +64,7 @@ class Plan:
         paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
         return ClusterDefinition(
             "sim", "sim", nodes, groups, LunId(1) if self.witness else None, paths,
-            with_values(defaults(self.profile), values), rules, sets,
+            with_values(defaults(self.profile), values), rules, sets, sites[0] if split and self.wishes % 2 else "",
         )  # fmt: skip
 
     def sentence(self) -> str:
@@ -135,9 +139,10 @@ def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[Af
     if len(names) < 4 or draw.random() < 0.5:
         return ()
     draw.shuffle(names)
+    together, apart = [k for k in RuleKind if k.together], [k for k in RuleKind if not k.together]
     return (
-        AffinityRule("together", RuleKind.SAME_NODE, tuple(sorted(names[:2])), soft=draw.random() < 0.5),
-        AffinityRule("apart", RuleKind.DIFFERENT_NODE, tuple(sorted(names[2:4])), soft=draw.random() < 0.5),
+        AffinityRule("together", together[draw.randrange(2)], tuple(sorted(names[:2])), soft=draw.random() < 0.5),
+        AffinityRule("apart", apart[draw.randrange(2)], tuple(sorted(names[2:4])), soft=draw.random() < 0.5),
     )
 
 

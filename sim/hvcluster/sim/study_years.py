@@ -302,7 +302,7 @@ class Years:
         for other in self._vms:
             if other.phase is not Phase.WAITING and other.owner in counts:
                 counts[other.owner] += 1
-        choice = choose(vm.definition, vm.owner, why, Candidates(counts, {}, {}), leave=False)
+        choice = choose(vm.definition, vm.owner, why, Candidates.plain(counts), leave=False)
         if choice is not None:
             self._starts(vm, choice.owner, self._draw(kind, up, leader))
 

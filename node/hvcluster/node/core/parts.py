@@ -63,7 +63,7 @@ class Parts:
         self.presence = presence = Presence(node, incarnation, state, beats)
         self.roles = roles = Roles(presence, replica.get, definition, timing, out)
         self.planner = Planner(
-            node, incarnation, state, replication, beats, quorum, replica.get, properties, timing, presence, roles
+            node, incarnation, state, replication, beats, quorum, replica.get, definition, timing, presence, roles
         )  # fmt: skip
         initiator = initiator_name(definition.node_name(node))
         self.groups = Groups(

@@ -27,10 +27,11 @@ class Why(Enum):
 
 @value
 class Bond:
-    """What a rule asks of one group: to share a node with others, or not to. A soft one gives way."""
+    """What a rule asks of one group: to share a node, or a site, with others, or not to. A soft one gives way."""
 
     name: str
     together: bool
+    by_site: bool
     soft: bool
     others: tuple[str, ...]
 
@@ -47,6 +48,13 @@ class Candidates:
     where: Mapping[str, NodeId]
     """The nodes of groups that run or are about to."""
     bonds: Bonds
+    sites: Mapping[NodeId, str]
+    """Nodes that are in a site."""
+
+    @staticmethod
+    def plain(groups: Mapping[NodeId, int]) -> Candidates:
+        """Nodes with so many groups, of which nothing else is asked."""
+        return Candidates(groups, {}, {}, {})
 
 
 @value
@@ -66,23 +74,23 @@ def bonds_of(groups: Iterable[GroupDefinition], rules: Iterable[AffinityRule], e
         for name in group.policy.anti_affinity_class_names:
             classes.setdefault(name, []).append(group.name)
     for name, members in sorted(classes.items()):
-        _bind(found, f"anti-affinity class {name!r}", False, not enforced, members)
+        _bind(found, f"anti-affinity class {name!r}", RuleKind.DIFFERENT_NODE, not enforced, members)
     for rule in rules:
-        _bind(found, f"affinity rule {rule.name!r}", rule.kind is RuleKind.SAME_NODE, rule.soft, rule.groups)
+        _bind(found, f"affinity rule {rule.name!r}", rule.kind, rule.soft, rule.groups)
     return {name: tuple(bonds) for name, bonds in found.items()}
 
 
-def _bind(found: dict[str, list[Bond]], name: str, together: bool, soft: bool, members: Collection[str]) -> None:
+def _bind(found: dict[str, list[Bond]], name: str, kind: RuleKind, soft: bool, members: Collection[str]) -> None:
     for member in members:
         others = tuple(other for other in members if other != member)
         if others:
-            found.setdefault(member, []).append(Bond(name, together, soft, others))
+            found.setdefault(member, []).append(Bond(name, kind.together, kind.by_site, soft, others))
 
 
 def conflict(group: str, node: NodeId, nodes: Candidates) -> str:
     """The rule that forbids a node to a group, "" when none does."""
     for bond in nodes.bonds.get(group, ()):
-        if not bond.soft and node not in _fitting(bond, (node,), nodes.where):
+        if not bond.soft and node not in _fitting(bond, (node,), nodes):
             return bond.name
     return ""
 
@@ -93,17 +101,21 @@ def blocked(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: b
     return rules[0] if rules and all(rules) else ""
 
 
-def _fitting(bond: Bond, able: tuple[NodeId, ...], where: Mapping[str, NodeId]) -> tuple[NodeId, ...]:
-    """The nodes that keep a bond; all of them while none of the others runs."""
-    taken = {where[other] for other in bond.others if other in where}
-    return tuple(node for node in able if (node in taken) is bond.together) if taken else able
+def _fitting(bond: Bond, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[NodeId, ...]:
+    """The nodes that keep a bond; all of them while none of the others runs. A node without a site is one by itself."""
+    taken = {_place(nodes.where[other], bond, nodes) for other in bond.others if other in nodes.where}
+    return tuple(node for node in able if (_place(node, bond, nodes) in taken) is bond.together) if taken else able
+
+
+def _place(node: NodeId, bond: Bond, nodes: Candidates) -> str | NodeId:
+    return nodes.sites.get(node, node) if bond.by_site else node
 
 
 def _narrowed(group: str, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[tuple[NodeId, ...], str]:
     """The nodes that keep the bonds of a group, and which of them made a difference. A hard one may leave none."""
     words = ""
     for bond in sorted(nodes.bonds.get(group, ()), key=lambda bond: bond.soft):
-        fitting = _fitting(bond, able, nodes.where)
+        fitting = _fitting(bond, able, nodes)
         if fitting == able or (not fitting and bond.soft):
             continue
         able = fitting
@@ -124,6 +136,10 @@ def choose(group: GroupDefinition, current: NodeId, why: Why, nodes: Candidates,
         return Choice(current, able, f"its last owner is up{words}")
     if group.preferred:
         return _by_list(group, current, why, able, words)
+    site = nodes.sites.get(current)
+    near = tuple(node for node in able if site is not None and nodes.sites.get(node) == site)
+    if near and near != able:
+        able, words = near, f"{words}, within site {site!r}"
     if why is Why.RESOURCE_FAILURE:
         owner = next((node for node in able if node > current), able[0])
         return Choice(owner, able, f"next node by id after node {current}{words}")

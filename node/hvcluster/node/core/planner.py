@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hvcluster.model.properties import Properties, Timing
-from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, StoreId
+from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.properties import Timing
+from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 from hvcluster.model.votes import Configuration, Electorate, Voter, next_step
 
 from .commands import Command, Configure, FormCluster, NodeDown, NodeUp
@@ -33,6 +34,7 @@ class Planner:
         "_asked",
         "_beats",
         "_database",
+        "_definition",
         "_formed",
         "_incarnation",
         "_me",
@@ -55,7 +57,7 @@ class Planner:
         beats: Heartbeats,
         quorum: Quorum,
         database: Callable[[], Database],
-        properties: Properties,
+        definition: ClusterDefinition,
         timing: Timing,
         presence: Presence,
         roles: Roles,
@@ -67,7 +69,8 @@ class Planner:
         self._beats = beats
         self._quorum = quorum
         self._database = database
-        self._properties = properties
+        self._definition = definition
+        self._properties = definition.properties
         self._timing = timing
         self._presence = presence
         self._roles = roles
@@ -178,7 +181,7 @@ class Planner:
             self.witness is not None and self.witness.coming(now),
             properties.dynamic_quorum,
             properties.dynamic_witness,
-            NodeId(properties.lower_quorum_priority_node_id),
+            self._lower_priority(entitled),
         )
         step = next_step(self._state.log.configuration, electorate)
         if step is None or not self._confirmed(now, step.configuration):
@@ -186,6 +189,17 @@ class Planner:
         if not self._quorum.would_stand(now, step.configuration):
             return []
         return [Configure(step.configuration, step.reason)]
+
+    def _lower_priority(self, entitled: tuple[Voter, ...]) -> NodeId:
+        """The node that goes without a vote in a tie: the one that was named, else one outside the preferred site."""
+        named = NodeId(self._properties.lower_quorum_priority_node_id)
+        site = self._definition.preferred_site
+        if named or not site:
+            return named
+        sites = {node.id: node.site for node in self._definition.nodes}
+        away = [v for v in entitled if v.node != self._me and sites.get(v.node, "") != site]
+        without = [v for v in away if v not in self._state.log.configuration.voters]
+        return (without or away)[-1].node if away else NOBODY
 
     def _confirmed(self, now: Instant, configuration: Configuration) -> bool:
         """Whether a quorum of new votes has answered since they were first thought of; asks them, if not.

@@ -82,7 +82,7 @@ class Requests:
         self._out = out
         self._waiting: dict[int, Instant] = {}  # forwarded tickets of ours and their deadline
         self._watched: list[_Watched] = []
-        self.candidates: Callable[[], Candidates] = lambda: Candidates({}, {}, {})
+        self.candidates: Callable[[], Candidates] = lambda: Candidates.plain({})
         self.may_leave: Callable[[NodeId], str | None] = lambda _: None
         self.leave: Callable[[Instant, int], None] = lambda _now, _ticket: None
 

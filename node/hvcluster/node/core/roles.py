@@ -43,6 +43,7 @@ class Roles:
         "_order",
         "_out",
         "_presence",
+        "_sites",
         "_stranded",
         "_timing",
         "failbacks",
@@ -68,7 +69,8 @@ class Roles:
         self._stranded: dict[str, tuple[Generation, str]] = {}
         self._bonds: Bonds = {}
         self._bonds_for: tuple[str, ...] = ()
-        self._candidates = Candidates({}, {}, {})
+        self._candidates = Candidates.plain({})
+        self._sites = {node.id: node.site for node in definition.nodes if node.site}
         self._due: Instant | None = None  # when something that waits now is to be looked at
 
     def start(self, now: Instant) -> None:
@@ -93,7 +95,7 @@ class Roles:
         if self._bonds:
             running = [group for group in database.groups.values() if group.runs and group.owner not in without]
             where = {group.name: group.moving_to or group.owner for group in running}
-        return Candidates(self._presence.able(database, without), where, self._bonds)
+        return Candidates(self._presence.able(database, without), where, self._bonds, self._sites)
 
     def plan(self, now: Instant, database: Database, down: dict[NodeId, NodeDown]) -> list[Command]:
         """What to propose for the groups, when the nodes of `down` are about to leave the membership."""
