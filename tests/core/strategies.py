@@ -76,6 +76,7 @@ groups = st.builds(
     st.none() | nodes,
     st.integers(0, 10_000),
     policies,
+    st.integers(0, 4096),
 )
 
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
@@ -86,6 +87,7 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.NodeDown, nodes, incarnations, texts),
     st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, numbers, numbers),
     st.builds(cmd.BeginMove, texts, generations, nodes, texts, nodes),
+    st.builds(cmd.Preempt, texts, generations, texts),
     st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts),
     st.builds(cmd.SetDesired, texts, st.booleans()),
     st.builds(cmd.PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),

@@ -21,7 +21,9 @@ def group(*preferred: NodeId, possible: tuple[NodeId, ...] = ()) -> GroupDefinit
 def nodes(*able: NodeId, **counts: int) -> Candidates:
     """Nodes that are able, with how many groups each has (none, unless told: A=3)."""
     names = dict(zip("ABCDEF", (A, B, C, D, E, F), strict=True))
-    return Candidates({node: next((c for n, c in counts.items() if names[n] == node), 0) for node in able}, {}, {}, {})
+    return Candidates(
+        {node: next((c for n, c in counts.items() if names[n] == node), 0) for node in able}, {}, {}, {}, {}
+    )
 
 
 def owner(choice: Choice | None) -> NodeId:

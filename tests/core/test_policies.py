@@ -111,12 +111,12 @@ def test_a_class_keeps_groups_apart_while_there_is_another_node() -> None:
     """6.6: the first node without an anti-affine group; where every one has such a group, the wish gives way."""
     groups = [group("D1", "web"), group("D2", "web"), group("D3")]
     bonds = bonds_of(groups, (), enforced=False)
-    there = Candidates({A: 0, B: 5}, {"D2": A, "D3": A}, bonds, {})
+    there = Candidates({A: 0, B: 5}, {"D2": A, "D3": A}, bonds, {}, {})
     choice = choose(groups[0], C, Why.NODE_FAILURE, there, leave=True)
     assert choice is not None
     assert choice.owner == B, "A has fewer groups, but D2 is one of them"
     assert "anti-affinity class 'web'" in choice.rule
-    alone = choose(groups[0], C, Why.NODE_FAILURE, Candidates({A: 0}, {"D2": A}, bonds, {}), leave=True)
+    alone = choose(groups[0], C, Why.NODE_FAILURE, Candidates({A: 0}, {"D2": A}, bonds, {}, {}), leave=True)
     assert alone is not None
     assert alone.owner == A
 
@@ -124,7 +124,7 @@ def test_a_class_keeps_groups_apart_while_there_is_another_node() -> None:
 def test_an_enforced_class_leaves_a_group_offline_rather() -> None:
     """6.6 ClusterEnforcedAntiAffinity: no node, and the rule is named."""
     groups = [group("D1", "web"), group("D2", "web")]
-    there = Candidates({A: 0}, {"D2": A}, bonds_of(groups, (), enforced=True), {})
+    there = Candidates({A: 0}, {"D2": A}, bonds_of(groups, (), enforced=True), {}, {})
     assert choose(groups[0], C, Why.NODE_FAILURE, there, leave=True) is None
     assert blocked(groups[0], C, there, leave=True) == "anti-affinity class 'web'"
     assert conflict("D1", A, there) == "anti-affinity class 'web'"
@@ -136,11 +136,11 @@ def test_a_rule_keeps_groups_together() -> None:
     groups = [group("D1"), group("D2")]
     bonds = bonds_of(groups, (AffinityRule("pair", RuleKind.SAME_NODE, ("D1", "D2")),), enforced=False)
     chosen = [
-        choose(groups[0], C, Why.NODE_FAILURE, Candidates({A: 0, B: 5}, where, bonds, {}), leave=True)
+        choose(groups[0], C, Why.NODE_FAILURE, Candidates({A: 0, B: 5}, where, bonds, {}, {}), leave=True)
         for where in ({"D2": B}, {})
     ]
     assert [choice and choice.owner for choice in chosen] == [B, A]
-    there = Candidates({A: 0}, {"D2": B}, bonds, {})
+    there = Candidates({A: 0}, {"D2": B}, bonds, {}, {})
     assert choose(groups[0], C, Why.NODE_FAILURE, there, leave=True) is None, "it is no soft rule"
 
 
@@ -171,7 +171,7 @@ def test_a_hard_rule_is_never_broken_and_a_soft_one_never_keeps_a_group_down(
         return "D1" not in rule.groups or not others or (place(node) in others) == rule.kind.value.startswith("same")
 
     groups = [group("D1"), group("D2"), group("D3")]
-    nodes = Candidates(counts, where, bonds_of(groups, rules, enforced=False), SITES)
+    nodes = Candidates(counts, where, bonds_of(groups, rules, enforced=False), SITES, {})
     fine = {node for node in counts if all(allows(rule, node) for rule in rules if not rule.soft)}
     choice = choose(groups[0], NodeId(9), Why.NODE_FAILURE, nodes, leave=True)
     assert (choice is None) == (not fine)
@@ -188,10 +188,10 @@ def test_a_group_stays_in_its_site_while_a_node_of_it_can_take_it() -> None:
     """6.5 F: nodes of the owner's site first, whatever the numbers say; another site where there is none."""
     sites = {A: "Paris", B: "Paris", C: "Rome"}
     for able, chosen in (({B: 7, C: 0}, B), ({C: 0}, C)):
-        choice = choose(group("D1"), A, Why.NODE_FAILURE, Candidates(able, {}, {}, sites), leave=True)
+        choice = choose(group("D1"), A, Why.NODE_FAILURE, Candidates(able, {}, {}, sites, {}), leave=True)
         assert choice is not None
         assert choice.owner == chosen
     listed = GroupDefinition("D1", LunId(2), preferred=(A, C, B))
-    choice = choose(listed, A, Why.NODE_FAILURE, Candidates({B: 0, C: 0}, {}, {}, sites), leave=True)
+    choice = choose(listed, A, Why.NODE_FAILURE, Candidates({B: 0, C: 0}, {}, {}, sites, {}), leave=True)
     assert choice is not None
     assert choice.owner == C, "a list of preferred owners says more than a site"

@@ -15,12 +15,16 @@ from .vocabulary import LunId, NodeId, PathName, StoreId
 
 @dataclass(frozen=True, slots=True)
 class NodeDefinition:
-    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`: its fault domain."""
+    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`: its fault domain.
+
+    `memory_mb`: what its VMs may use together; 0: nobody counts.
+    """
 
     id: NodeId
     name: str
     weight: int = 1
     site: str = ""
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class GroupDefinition:
     owner: NodeId | None = None
     boot_delay_ms: int = 1000
     policy: Policy = field(default_factory=Policy)
+    memory_mb: int = 1024
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""

@@ -49,6 +49,9 @@ class Properties:
     concurrent_starts: int = 32
     cluster_enforced_anti_affinity: bool = False
     group_dependency_timeout_ms: int = 600_000
+    auto_balancer_mode: int = 0
+    auto_balancer_level: int = 1
+    auto_balancer_interval_ms: int = 1_800_000
     snapshot_entries: int = 2_000
 
 
@@ -70,8 +73,21 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "guest_disk_timeout_ms": (1_000, 3_600_000),
     "concurrent_starts": (1, 1024),
     "group_dependency_timeout_ms": (0, 86_400_000),
+    "auto_balancer_mode": (0, 2),
+    "auto_balancer_level": (1, 3),
+    "auto_balancer_interval_ms": (1_000, 86_400_000),
     "snapshot_entries": (10, 1_000_000),
 }
+
+
+def knows_sites(profile: str) -> bool:
+    """Whether nodes of this version have a place (ws2016 and later)."""
+    return PROFILES.index(profile) >= PROFILES.index("ws2016")
+
+
+def knows_priorities(profile: str) -> bool:
+    """Whether a group of high priority takes the place of a lesser one (ws2012 and later)."""
+    return profile != "ws2008r2"
 
 
 def defaults(profile: str) -> Properties:
@@ -84,12 +100,8 @@ def defaults(profile: str) -> Properties:
         same_subnet_threshold=5 if old else 10,
         dynamic_quorum=profile != "ws2008r2",
         dynamic_witness=not old,
+        auto_balancer_mode=2 if knows_sites(profile) else 0,
     )
-
-
-def knows_sites(profile: str) -> bool:
-    """Whether nodes of this version have a place (ws2016 and later)."""
-    return PROFILES.index(profile) >= PROFILES.index("ws2016")
 
 
 def problems(properties: Properties) -> list[tuple[str, str]]:
@@ -142,6 +154,7 @@ class Timing:
     scsi: int
     guest_disk: int
     group_dependency: int
+    balance: int
     scale: float
 
     def of_ms(self, ms: int) -> int:
@@ -175,6 +188,7 @@ class Timing:
             path_grace=max(us(p.path_loss_grace_ms), RELOGIN_US),
             scsi=us(p.scsi_timeout_ms),
             guest_disk=us(p.guest_disk_timeout_ms),
+            balance=us(p.auto_balancer_interval_ms),
             group_dependency=us(p.group_dependency_timeout_ms),
             scale=p.time_scale,
         )

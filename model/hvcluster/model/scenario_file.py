@@ -22,15 +22,16 @@ from .vocabulary import MAX_NODES, LunId, NodeId, PathName
 
 MAX_VMS: Final = 64
 MAX_PATHS: Final = 4
+MAX_MEMORY_MB: Final = 48 << 20
 MAX_BOOT_MS: Final = 3_600_000
 MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
-    "affinity", "nodes", "owners", "paths", "preferred_site", "profile", "properties", "set", "sites", "vm", "vms",
-    "witness",
+    "affinity", "node_memory_mb", "nodes", "owners", "paths", "preferred_site", "profile", "properties",
+    "set", "sites", "vm", "vms", "witness",
 )  # fmt: skip
-_VM_KEYS: Final = (*POLICY_KEYS, "boot_delay_ms", "possible", "preferred")
+_VM_KEYS: Final = (*POLICY_KEYS, "boot_delay_ms", "memory_mb", "possible", "preferred")
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
 
@@ -94,12 +95,13 @@ class _Reader:
         owners = self._owners(lab)
         rules, sets = self._rules_and_sets(lab)
         properties = self._properties(lab)
+        memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
         sites, preferred_site = self._sites(lab, properties.profile)
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
             nodes=tuple(
-                NodeDefinition(NodeId(number), name, site=sites[number - 1])
+                NodeDefinition(NodeId(number), name, site=sites[number - 1], memory_mb=memory_mb)
                 for number, name in enumerate(self._nodes, 1)
             ),
             groups=tuple(
@@ -144,17 +146,15 @@ class _Reader:
             values = self._table((*_LAB, "vm"), tables, name)
             self._wrong.known(path, values, _VM_KEYS)
             policy, wrong = read_policy(values)
-            delay_ms = values.get("boot_delay_ms", 1000)
-            if type(delay_ms) is not int or not 0 <= delay_ms <= MAX_BOOT_MS:
-                wrong.append(("boot_delay_ms", f"boot_delay_ms is {shown(delay_ms)}; write 0 to {MAX_BOOT_MS}"))
-                delay_ms = 1000
+            delay_ms = self._whole(path, values, "boot_delay_ms", 1000, MAX_BOOT_MS)
+            memory_mb = self._whole(path, values, "memory_mb", 1024, MAX_MEMORY_MB)
             preferred, possible = self._ids(path, values, "preferred"), self._ids(path, values, "possible")
             if possible and not set(preferred) <= set(possible):
                 wrong.append(("preferred", "a preferred owner is not a possible one; add it to possible as well"))
             for key, text in wrong:
                 self._wrong.add(path, text, key)
             lun = LunId(number + 1)
-            groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy))
+            groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, memory_mb))
         return groups
 
     def _sites(self, lab: Mapping[str, Any], profile: str) -> tuple[list[str], str]:
@@ -180,6 +180,13 @@ class _Reader:
             return value
         self._wrong.add(path, f"`{key}` is no table; write [{'.'.join(map(str, path))}.{key}]", key)
         return {}
+
+    def _whole(self, path: Path, values: Mapping[str, Any], key: str, default: int, most: int) -> int:
+        value = values.get(key, default)
+        if type(value) is int and 0 <= value <= most:
+            return value
+        self._wrong.add(path, f"`{key}` is {shown(value)}; write a whole number from 0 to {most}", key)
+        return default
 
     def _ids(self, path: Path, values: Mapping[str, Any], key: str) -> tuple[NodeId, ...]:
         ids = values.get(key, [])

@@ -42,6 +42,7 @@ class LabNode:
     name: str
     weight: int = 1
     site: str = ""
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class LabVm:
     boot_delay_ms: int = 1000
     port: int = 0
     policy: Policy = field(default_factory=Policy)
+    memory_mb: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,9 @@ class Lab:
         return ClusterDefinition(
             name=self.name,
             id=cluster_id,
-            nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site) for n in self.nodes),
+            nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb) for n in self.nodes),
             groups=tuple(
-                GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms, v.policy)
+                GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms, v.policy, v.memory_mb)
                 for v in self.vms
             ),
             witness_lun=self.witness_lun,

@@ -43,6 +43,9 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_PATHS: Final = 4
 """Ports of the array; two are usual, and each costs every node a stream."""
 
+MAX_MEMORY_MB: Final = 48 << 20
+"""48 TB, more than any version of the product supports in a host."""
+
 K = TypeVar("K")
 
 
@@ -175,8 +178,9 @@ def _nodes(top: Section) -> list[LabNode]:
             _once(by_id, number, section, "id", f"node id {number}", "give every node an id of its own, or none")
         weight = section.integer("weight", 0, 1, 1)
         site = section.text("site", "") or ""
+        memory_mb = section.integer("memory_mb", 0, MAX_MEMORY_MB, 0)
         section.finish()
-        nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, site))
+        nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, site, memory_mb or 0))
     if nodes and all(node.weight == 0 for node in nodes):
         sections[0].complain("weight", "no node has a vote", "leave at least one node its weight of 1")
     return nodes
@@ -255,9 +259,10 @@ def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
         boot = section.integer("boot_delay_ms", 0, 3_600_000, 1000)
         port = section.integer("port", 0, 65535, 0)
         policy = lab_policies.policy(section)
+        memory_mb = section.integer("memory_mb", 1, MAX_MEMORY_MB, 1024)
         section.finish()
         disk = LunId(-1 if lun is None else lun)
-        vms.append(LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy))
+        vms.append(LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy, memory_mb or 1024))
     return vms
 
 

@@ -33,10 +33,10 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
     luns = sorted({*witness, *(group.lun for group in definition.groups)})
     return Lab(
         name=definition.name,
-        nodes=tuple(LabNode(n.id, n.name, n.weight, n.site) for n in definition.nodes),
+        nodes=tuple(LabNode(n.id, n.name, n.weight, n.site, n.memory_mb) for n in definition.nodes),
         luns=tuple(LabLun(LunId(lun), LUN_BYTES) for lun in luns),
         vms=tuple(
-            LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms, policy=g.policy)
+            LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms, 0, g.policy, g.memory_mb)
             for g in definition.groups
         ),
         rules=definition.rules,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact, FactKind
+from hvcluster.model.properties import knows_priorities
 from hvcluster.model.scsi import Nexus, Status
 from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId, PathName
 from hvcluster.model.votes import Configuration
@@ -191,9 +192,21 @@ class Judge:
                 binds = there and not rule.soft and group.name in rule.groups
                 if binds and (at(node) in {at(other) for other in there}) is not rule.kind.together:
                     return True
-            return node in foes
+            return node in foes or not self._has_room(group, node, others)
 
         return all(forbidden(m.id) for m in database.members.values() if m.up and group.definition.may_run_on(m.id))
+
+    def _has_room(self, group: Group, node: NodeId, others: list[Group]) -> bool:
+        """Whether a node has memory for a group, those of lower priority not counted: they give up their places."""
+        memory = next(n.memory_mb for n in self._world.definition.nodes if n.id == node)
+        mine = group.definition.policy.priority
+        preempts = knows_priorities(self._world.definition.properties.profile)
+        used = sum(
+            other.definition.memory_mb
+            for other in others
+            if node in (other.owner, other.moving_to) and not (preempts and other.definition.policy.priority < mine)
+        )
+        return not memory or memory - used >= group.definition.memory_mb
 
     def problems(self) -> list[str]:
         """Why the lab is not healthy: groups that may run and are not online on exactly one node that may own them."""

@@ -44,9 +44,11 @@ class Plan:
     def definition(self) -> ClusterDefinition:
         """The lab as nodes are given it."""
         split = self.nodes > 1 and self.wishes % 3 == 1 and knows_sites(self.profile)
+        memory_mb = 1024 * (2 + 2 * self.vms // self.nodes) if self.wishes % 5 == 1 else 0
         sites = ("Paris", "Rome") if split else ("",)
         nodes = tuple(
-            NodeDefinition(NodeId(n), f"HyperV-{n}", site=sites[n % len(sites)]) for n in range(1, self.nodes + 1)
+            NodeDefinition(NodeId(n), f"HyperV-{n}", site=sites[n % len(sites)], memory_mb=memory_mb)
+            for n in range(1, self.nodes + 1)
         )
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
         rules: tuple[AffinityRule, ...] = ()
@@ -131,7 +133,7 @@ def _wished(draw: random.Random, group: GroupDefinition, nodes: int) -> GroupDef
         locked_from_moving=draw.random() < 0.05,
     )
     preferred = tuple(owners[: draw.randrange(1, nodes + 1)]) if draw.random() < 0.5 else ()
-    return replace(group, preferred=preferred, policy=policy)
+    return replace(group, preferred=preferred, policy=policy, memory_mb=1024 * (1 + draw.randrange(2)))
 
 
 def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:

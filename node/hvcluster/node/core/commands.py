@@ -92,6 +92,15 @@ class BeginMove:
 
 
 @dataclass(frozen=True, slots=True)
+class Preempt:
+    """A group of lower priority gives up its place; it is assigned again where there is room."""
+
+    group: str
+    seen: Generation
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportGroup:
     """What the owner of this generation reported."""
 
@@ -155,6 +164,7 @@ Command: TypeAlias = (
     | NodeDown
     | AssignGroup
     | BeginMove
+    | Preempt
     | ReportGroup
     | SetDesired
     | PauseNode
@@ -171,6 +181,7 @@ COMMANDS: tuple[type[Command], ...] = (
     NodeDown,
     AssignGroup,
     BeginMove,
+    Preempt,
     ReportGroup,
     SetDesired,
     PauseNode,

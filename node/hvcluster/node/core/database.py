@@ -26,6 +26,7 @@ from .commands import (
     NodeUp,
     Noop,
     PauseNode,
+    Preempt,
     RemoveGroup,
     ReportGroup,
     SetDesired,
@@ -112,7 +113,7 @@ class Database:
                 changed = group is not None and not group.runs
                 if changed:
                     del self.groups[command.group]
-            case AssignGroup() | BeginMove() | ReportGroup() | SetDesired():
+            case AssignGroup() | BeginMove() | Preempt() | ReportGroup() | SetDesired():
                 changed = self._change_group(command)
         if changed:
             self.version += 1
@@ -174,7 +175,7 @@ class Database:
         self.groups = dict(sorted({**self.groups, group.name: group}.items()))
         return True
 
-    def _change_group(self, command: AssignGroup | BeginMove | ReportGroup | SetDesired) -> bool:
+    def _change_group(self, command: AssignGroup | BeginMove | Preempt | ReportGroup | SetDesired) -> bool:
         group = self.groups.get(command.group)
         if group is None:
             return False
@@ -195,6 +196,10 @@ class Database:
                 if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False
                 changed = replace(group, moving_to=command.target, cause=command.cause, home=command.home)
+            case Preempt():
+                if group.generation != command.seen or not group.runs or group.preempted:
+                    return False
+                changed = replace(group, preempted=True, cause=command.cause)
             case ReportGroup():
                 # A generation ends once: a late report of a life that is over changes nothing.
                 if group.generation != command.seen or not group.runs or group.state is command.state:

@@ -14,7 +14,6 @@ from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Reservation
 from hvcluster.model.vocabulary import (
-    NOBODY,
     US_PER_MS,
     Generation,
     GroupState,
@@ -149,8 +148,8 @@ class Groups:
             ours = member and group is not None and group.owner == self._me and group.generation == run.generation
             if group is None or not ours:
                 self._supersede(now, run, group)
-            elif (group.moving_to != NOBODY or not group.desired) and not run.planned:
-                self._take_offline(now, run, "an operator moves it" if group.moving_to else "it is to be offline")
+            elif group.leaves and not run.planned:
+                self._take_offline(now, run, group.cause if group.desired else "it is to be offline")
         if member:
             mine = [g for g in database.groups.values() if g.owner == self._me and g.state is GroupState.PENDING]
             for group in sorted(mine, key=lambda g: -g.definition.policy.priority):
@@ -165,7 +164,7 @@ class Groups:
         if self._ran.get(group.name, 0) >= group.generation:
             return
         self._ran[group.name] = group.generation
-        if group.moving_to != NOBODY or not group.desired:
+        if group.leaves:
             self._report(group.name, group.generation, "OFFLINE", "", "it was not yet online")
             return
         delay = int(group.definition.boot_delay_ms * self._time_scale * US_PER_MS)

@@ -36,6 +36,7 @@ class Member:
 class Group:
     """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online
     once. `home`: the node that a drain moved it away from. `restarts` and `failovers`: those that count still.
+    `preempted`: it gives up its place to a group of higher priority.
     """
 
     definition: GroupDefinition
@@ -51,6 +52,7 @@ class Group:
     home: NodeId = NOBODY
     restarts: int = 0
     failovers: int = 0
+    preempted: bool = False
 
     @property
     def name(self) -> str:
@@ -60,6 +62,11 @@ class Group:
     def runs(self) -> bool:
         """Whether its owner is to have it online, or is on its way there."""
         return self.state in _RUNS
+
+    @property
+    def leaves(self) -> bool:
+        """Whether its owner is to take it offline."""
+        return self.moving_to != NOBODY or not self.desired or self.preempted
 
     def assigned(self, owner: NodeId, cause: str, reason: str, restarts: int, failovers: int) -> Group:
         """The same with a new life under an owner, who may be the one it has."""
@@ -75,7 +82,7 @@ class Group:
         served = self.served or state is GroupState.ONLINE
         return Group(
             self.definition, self.owner, self.generation, state, self.desired, self.moving_to, self.waiting, served,
-            cause, reason, self.home, self.restarts, self.failovers,
+            cause, reason, self.home, self.restarts, self.failovers, self.preempted,
         )  # fmt: skip
 
     def taken_offline(self, cause: str, reason: str, *, waiting: bool) -> Group:
@@ -83,7 +90,7 @@ class Group:
         desired = self.desired and self.definition.policy.priority is not Priority.NO_AUTO_START
         return Group(
             self.definition, self.owner, self.generation, GroupState.OFFLINE, desired, NOBODY, waiting,
-            self.served, cause, reason, self.home, self.restarts, self.failovers,
+            self.served, cause, reason, self.home, self.restarts, self.failovers, self.preempted,
         )  # fmt: skip
 
     def wanted(self, online: bool) -> Group:
@@ -92,7 +99,7 @@ class Group:
         restarts, failovers = (0, 0) if online else (self.restarts, self.failovers)
         return Group(
             self.definition, self.owner, self.generation, state, online, self.moving_to, self.waiting, self.served,
-            self.cause, self.reason, self.home, restarts, failovers,
+            self.cause, self.reason, self.home, restarts, failovers, self.preempted,
         )  # fmt: skip
 
 

@@ -50,11 +50,13 @@ class Candidates:
     bonds: Bonds
     sites: Mapping[NodeId, str]
     """Nodes that are in a site."""
+    room: Mapping[NodeId, int]
+    """Memory in MB that is left on nodes of which it is counted (planned groups included)."""
 
     @staticmethod
     def plain(groups: Mapping[NodeId, int]) -> Candidates:
         """Nodes with so many groups, of which nothing else is asked."""
-        return Candidates(groups, {}, {}, {})
+        return Candidates(groups, {}, {}, {}, {})
 
 
 @value
@@ -123,8 +125,18 @@ def _narrowed(group: str, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[
     return able, words
 
 
+def has_room(group: GroupDefinition, node: NodeId, nodes: Candidates) -> bool:
+    """Whether the memory that is left on a node is enough for a group."""
+    return nodes.room.get(node, group.memory_mb) >= group.memory_mb
+
+
 def _open_to(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: bool) -> tuple[NodeId, ...]:
-    return tuple(node for node in sorted(nodes.groups) if group.may_run_on(node) and not (leave and node == current))
+    return tuple(node for node in eligible(group, current, nodes, leave) if has_room(group, node, nodes))
+
+
+def eligible(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: bool) -> tuple[NodeId, ...]:
+    """Nodes that may take a group, be there room or not."""
+    return tuple(n for n in sorted(nodes.groups) if group.may_run_on(n) and not (leave and n == current))
 
 
 def choose(group: GroupDefinition, current: NodeId, why: Why, nodes: Candidates, leave: bool) -> Choice | None:

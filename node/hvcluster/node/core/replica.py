@@ -19,6 +19,7 @@ from .commands import (
     NodeDown,
     NodeUp,
     PauseNode,
+    Preempt,
     ReportGroup,
 )
 from .database import Database, Image
@@ -111,6 +112,8 @@ class Replica:
                 fact(FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", **about)
             case BeginMove(group, seen, target, cause):
                 fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)
+            case Preempt(group, seen, cause):
+                fact(FactKind.GROUP_PREEMPTED, cause, group=group, generation=seen)
             case ReportGroup(group, seen, group_state, _, reason):
                 fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
             case PauseNode(node, paused, drain):

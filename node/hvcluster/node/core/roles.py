@@ -6,21 +6,23 @@ a failure leads to for `failures`, who waits for whom for `start_order`, and who
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.facts import FactKind
-from hvcluster.model.properties import Timing
+from hvcluster.model.properties import Timing, knows_priorities
 from hvcluster.model.vocabulary import NOBODY, DrainStatus, Generation, GroupState, Incarnation, Instant, NodeId
 
-from .commands import AssignGroup, BeginMove, Command, EndDrain, NodeDown, ReportGroup, SetDesired
+from .balancer import Balancer
+from .commands import AssignGroup, BeginMove, Command, EndDrain, NodeDown, Preempt, ReportGroup, SetDesired
 from .database import Database, Group, Member
 from .failback import Failbacks
 from .failures import Failures, Next
 from .heartbeats import NEVER
 from .messages import GroupReport
 from .outbox import Outbox
-from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict
+from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict, eligible, has_room
+from .preemption import make_room
 from .presence import Presence
 from .start_order import StartOrder
 
@@ -32,6 +34,7 @@ class Roles:
     """The leader's plans for groups. Volatile: a new leader starts with what the database says."""
 
     __slots__ = (
+        "_balancer",
         "_bonds",
         "_bonds_for",
         "_candidates",
@@ -40,8 +43,10 @@ class Roles:
         "_due",
         "_failures",
         "_leading_since",
+        "_memory",
         "_order",
         "_out",
+        "_preempted",
         "_presence",
         "_sites",
         "_stranded",
@@ -70,7 +75,10 @@ class Roles:
         self._bonds: Bonds = {}
         self._bonds_for: tuple[str, ...] = ()
         self._candidates = Candidates.plain({})
+        self._memory = {node.id: node.memory_mb for node in definition.nodes if node.memory_mb}
+        self._balancer = Balancer(self._memory, definition.properties, timing)
         self._sites = {node.id: node.site for node in definition.nodes if node.site}
+        self._preempted: list[Preempt] = []
         self._due: Instant | None = None  # when something that waits now is to be looked at
 
     def start(self, now: Instant) -> None:
@@ -78,6 +86,7 @@ class Roles:
         self._leading_since = now
         self._failures.start(now, self._database().groups.values())
         self._order.start()
+        self._balancer.start(now)
         self.failbacks.start()
         self._stranded = {}
 
@@ -95,13 +104,25 @@ class Roles:
         if self._bonds:
             running = [group for group in database.groups.values() if group.runs and group.owner not in without]
             where = {group.name: group.moving_to or group.owner for group in running}
-        return Candidates(self._presence.able(database, without), where, self._bonds, self._sites)
+        return Candidates(
+            self._presence.able(database, without), where, self._bonds, self._sites, self._room(database, without)
+        )
+
+    def _room(self, database: Database, without: set[NodeId]) -> dict[NodeId, int]:
+        """Memory that is left; a group that moves is counted at both ends."""
+        room = {node: memory for node, memory in self._memory.items() if node not in without}
+        for group in database.groups.values() if room else ():
+            for node in {group.owner, group.moving_to} if group.runs else ():
+                if node in room:
+                    room[node] -= group.definition.memory_mb
+        return room
 
     def plan(self, now: Instant, database: Database, down: dict[NodeId, NodeDown]) -> list[Command]:
         """What to propose for the groups, when the nodes of `down` are about to leave the membership."""
         commands: list[Command] = []
         nodes = self._candidates = self._look(database, set(down))
         self._due = None
+        self._preempted = []
         self._order.look(now, database)
         self.failbacks.look(now, nodes.groups, database.groups.values())
         for group in sorted(database.groups.values(), key=_by_priority):
@@ -109,12 +130,26 @@ class Roles:
             if command is not None:
                 commands.append(command)
                 self._taken(group, command.owner if isinstance(command, AssignGroup) else command.target)
+        commands.extend(self._preempted)
+        if self._balancer.due(now, nodes) and not commands:
+            commands.extend(self._balance(database, nodes))
         for member in database.members.values():
             if member.drain is DrainStatus.IN_PROGRESS and member.id not in down:
                 commands.extend(self._drain(database, member, commands))
         if self._due is not None:
             self._out.timer(TIMER, self._due)
         return commands
+
+    def _balance(self, database: Database, nodes: Candidates) -> Iterator[BeginMove]:
+        """Moves off nodes that are too full; of what may be moved."""
+        movable = [
+            group
+            for group in database.groups.values()
+            if self._settled(group) and group.owner in nodes.groups and not group.definition.policy.locked_from_moving
+        ]
+        for group, node in self._balancer.moves(movable, nodes):
+            cause = f"node {group.owner} is fuller than AutoBalancerLevel allows"
+            yield BeginMove(group.name, group.generation, node, cause)
 
     def _taken(self, group: Group, node: NodeId) -> None:
         """Count a plan as if it were done, for the groups that are planned after it."""
@@ -124,6 +159,10 @@ class Roles:
         counts[node] = counts.get(node, 0) + 1
         if self._bonds:
             where[group.name] = node
+        room = self._candidates.room
+        assert isinstance(room, dict), "made in _look"
+        if node in room:
+            room[node] -= group.definition.memory_mb
 
     def _wait(self, until: Instant) -> None:
         self._due = until if self._due is None else min(self._due, until)
@@ -156,7 +195,7 @@ class Roles:
 
     def _running(self, now: Instant, group: Group, owner: Member | None) -> AssignGroup | BeginMove | None:
         """An owner has it: move it from a node that lost the array, is to be stopped or drained, or to a better one."""
-        settled = group.moving_to == NOBODY and group.state is GroupState.ONLINE
+        settled = self._settled(group)
         if group.owner in self._candidates.groups:
             return self._back(now, group) if settled else None
         storage, since = self._presence.storage_of(group.owner)
@@ -171,6 +210,10 @@ class Roles:
         elif settled and owner is not None and owner.drain is DrainStatus.IN_PROGRESS:
             return self._away(group, f"node {group.owner} is being drained", group.owner)
         return None
+
+    @staticmethod
+    def _settled(group: Group) -> bool:
+        return group.state is GroupState.ONLINE and not group.leaves
 
     def _away(self, group: Group, cause: str, home: NodeId) -> BeginMove | None:
         """A planned move to whichever node is best."""
@@ -240,12 +283,27 @@ class Roles:
     def _assign(self, group: Group, why: Why, cause: str, *, leave: bool) -> AssignGroup | None:
         choice = choose(group.definition, group.owner, why, self._candidates, leave)
         if choice is None:
-            rule = blocked(group.definition, group.owner, self._candidates, leave)
-            kind = FactKind.GROUP_CONFLICT if rule else FactKind.GROUP_WAITING
-            self._strand(group, kind, rule or f"{cause}; no node that is up, sees the array and may own it")
+            self._nowhere(group, cause, leave=leave)
             return None
         self._stranded.pop(group.name, None)
         return self._command(group, choice, cause)
+
+    def _nowhere(self, group: Group, cause: str, *, leave: bool) -> None:
+        """No node takes a group: make room where that is allowed, and say why it waits."""
+        definition, nodes = group.definition, self._candidates
+        rule = blocked(definition, group.owner, nodes, leave)
+        if rule:
+            self._strand(group, FactKind.GROUP_CONFLICT, rule)
+            return
+        full = [n for n in eligible(definition, group.owner, nodes, leave) if not has_room(definition, n, nodes)]
+        if not full:
+            self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node that is up, sees the array and may own it")
+            return
+        self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node has {definition.memory_mb} MB left")
+        if knows_priorities(self._definition.properties.profile):
+            full = [node for node in full if not conflict(group.name, node, nodes)]
+            groups = self._database().groups.values()
+            self._preempted.extend(make_room(group, full, groups, nodes, {each.group for each in self._preempted}))
 
     def _strand(self, group: Group, kind: FactKind, reason: str) -> None:
         """Say once why a group stays where it is."""
