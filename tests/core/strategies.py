@@ -91,6 +91,7 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts),
     st.builds(cmd.SetDesired, texts, st.booleans()),
     st.builds(cmd.PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
+    st.builds(cmd.ChangeGroup, texts, policies, st.just((NodeId(1),)), st.just(())),
     st.builds(cmd.EndDrain, nodes, st.sampled_from(DrainStatus), texts),
     st.builds(cmd.DefineGroup, groups),
     st.builds(cmd.RemoveGroup, texts),
@@ -157,6 +158,7 @@ results = st.builds(Result, st.sampled_from(Status), st.none() | senses, payload
 
 requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.MoveGroup, texts, nodes),
+    st.builds(ev.SetGroup, texts, policies, st.just((NodeId(1),)), st.just((NodeId(1), NodeId(2)))),
     st.builds(ev.SetGroupOnline, texts, st.booleans()),
     st.builds(ev.StopNode, nodes),
     st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hvcluster.model.codec import Malformed
 from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.policy import Policy, Priority
 from hvcluster.model.vocabulary import (
     DrainStatus,
     Failback,
@@ -22,6 +23,7 @@ from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import (
     AssignGroup,
     BeginMove,
+    ChangeGroup,
     Command,
     Configure,
     DefineGroup,
@@ -203,6 +205,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(ReportGroup, groups, generations, st.sampled_from(GroupState), st.just(""), st.just("")),
     st.builds(SetDesired, groups, st.booleans()),
     st.builds(PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
+    st.builds(ChangeGroup, groups, st.builds(Policy, st.sampled_from(Priority)), st.just((ONE,)), st.just(())),
     st.builds(EndDrain, nodes, st.sampled_from(DrainStatus), st.just("over")),
     st.builds(DefineGroup, st.builds(GroupDefinition, groups, st.integers(2, 6).map(LunId))),
     st.builds(RemoveGroup, groups),

@@ -199,6 +199,36 @@ def test_a_paused_node_takes_no_vm_until_it_is_resumed(lab: Lab) -> None:
     assert lab.d1()["owner"] == "HyperV-2"
 
 
+@pytest.mark.conforms("drain", "failure-policies")
+def test_a_node_is_drained_and_gets_its_vm_back_by_its_policy(lab: Lab) -> None:
+    """7.1: pause -Drain returns when nothing runs there; resume -Failback Policy brings back what may return."""
+    owner = lab.d1()["owner"]
+    assert lab.run("set", "group", "D1", "priority=urgent").returncode == Exit.USAGE
+    assert lab.run("set", "group", "D1", "preferred=HyperV-9").returncode == Exit.NOT_FOUND
+    refused = lab.run("set", "group", "D1", "possible=" + next(n for n in ("HyperV-2", "HyperV-3") if n != owner))
+    assert (refused.returncode, "move it first" in refused.stderr) == (Exit.REFUSED, True)
+    lab.ok("set", "group", "d1", "auto_failback=true", "anti_affinity_class_names=web,db")
+    assert "already" in lab.ok("set", "group", "D1", "auto_failback=true")
+    assert lab.ok("pause", owner, "--drain").strip() == f"{owner} is drained and paused"
+    assert lab.d1()["owner"] != owner
+    lab.ok("resume", owner, "--failback", "policy")
+    end = time.monotonic() + 30
+    while (d1 := lab.d1())["owner"] != owner or d1["state"] != "ONLINE":
+        assert time.monotonic() < end, d1
+
+
+@pytest.mark.conforms("oracle-11", "failure-policies")
+def test_a_crashed_vm_is_restarted_where_it_was(lab: Lab) -> None:
+    """Oracle 11, from the command line: another generation on the same node."""
+    before = lab.d1()
+    assert lab.run("crash", "D9").returncode == Exit.NOT_FOUND
+    assert before["owner"] in lab.ok("crash", "d1")
+    end = time.monotonic() + 30
+    while (d1 := lab.d1())["generation"] == before["generation"] or d1["state"] != "ONLINE":
+        assert time.monotonic() < end, d1
+    assert (d1["owner"], d1["generation"]) == (before["owner"], before["generation"] + 1)
+
+
 def test_a_vm_taken_offline_stays_so_until_it_is_brought_online(lab: Lab) -> None:
     """What an operator shut down no failure starts again."""
     owner = lab.d1()["owner"]

@@ -221,3 +221,22 @@ def test_a_failed_group_is_tried_at_once_when_an_operator_wants_it_online() -> N
     assert asked(world, ev.SetGroupOnline("D1", True), seconds=20).ok
     assert "D1" in owners(world)
     assert owners(world)["D1"] != NOBODY
+
+
+def test_a_policy_is_changed_while_the_cluster_runs_and_nonsense_is_refused() -> None:
+    """Set-ClusterOwnerNode and the common properties: at once; a refusal changes nothing."""
+    world = lab(1, 2)
+    wished = Policy(restart_threshold=0)
+    assert asked(world, ev.SetGroup("D1", wished, (TWO, ONE), ()), seconds=5).ok
+    definition = leader(world).core.replica.database.groups["D1"].definition
+    assert (definition.policy, definition.preferred, owners(world)["D1"]) == (wished, (TWO, ONE), ONE)
+    for preferred, possible, code in (
+        ((NodeId(9),), (), "unknown-node"), ((ONE,), (TWO,), "refused"), ((), (TWO, THREE), "refused"),
+    ):  # fmt: skip
+        assert asked(world, ev.SetGroup("D1", wished, preferred, possible), seconds=5).code == code
+    assert asked(world, ev.SetGroup("D9", wished, (), ()), seconds=5).code == "unknown-group"
+    assert leader(world).core.replica.database.groups["D1"].definition == definition
+    for machine in world.machines.values():
+        machine.crash_vm("D1")
+    wait(world, 30)
+    assert owners(world)["D1"] == THREE, "no restart where it was: on from its owner in the list"

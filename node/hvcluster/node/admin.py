@@ -13,7 +13,10 @@ from typing import Final, Protocol, TypeVar
 import grpc
 import grpc.aio
 
+from hvcluster.model import codec
 from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.policy import Policy
+from hvcluster.model.policy_file import policy_values, read_policy
 from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, NodeId
 from hvcluster.v1 import node_pb2, node_pb2_grpc
 
@@ -184,7 +187,7 @@ def _group(row: GroupView) -> node_pb2.GroupRow:
         desired_online=row.desired_online,
         moving_to=row.moving_to,
         reason=row.reason,
-        priority=row.priority,
+        policy=codec.dump(row.policy).decode(),
         resources=[node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name) for r in row.resources],
     )
 
@@ -223,6 +226,8 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "move_group":
             move = request.move_group
             return _problem(move.group, move.target, 0) or ev.MoveGroup(move.group, NodeId(move.target))
+        case "set_group":
+            return _problem(request.set_group.group, 0, 0) or _set_group(request.set_group)
         case "set_group_online":
             wish = request.set_group_online
             return _problem(wish.group, 0, 0) or ev.SetGroupOnline(wish.group, wish.online)
@@ -231,6 +236,20 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "set_node_paused":
             pause = request.set_node_paused
             return _problem("-", pause.node, 1) or _pause(pause)
+
+
+def _set_group(asked: node_pb2.SetGroupRequest) -> ev.SetGroup | str:
+    for name, owners in (("preferred", asked.preferred), ("possible", asked.possible)):
+        if len(set(owners)) != len(owners) or not all(1 <= node <= MAX_NODES for node in owners):
+            return f"{name} owners are different node ids from 1 to {MAX_NODES}"
+    try:
+        policy = codec.load(Policy, asked.policy.encode())
+    except codec.Malformed as error:
+        return f"the policy cannot be read: {error}"
+    if wrong := read_policy(policy_values(policy))[1]:
+        return wrong[0][1]
+    preferred = tuple(NodeId(node) for node in asked.preferred)
+    return ev.SetGroup(asked.group, policy, preferred, tuple(sorted(NodeId(node) for node in asked.possible)))
 
 
 def _pause(asked: node_pb2.SetNodePausedRequest) -> ev.SetNodePaused | str:

@@ -191,7 +191,7 @@ class GroupRow(_message.Message):
     MOVING_TO_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
-    PRIORITY_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """GroupState name"""
@@ -202,7 +202,8 @@ class GroupRow(_message.Message):
     moving_to: _builtins.int
     reason: _builtins.str
     """why it is where it is"""
-    priority: _builtins.int
+    policy: _builtins.str
+    """its policy as JSON"""
     @_builtins.property
     def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -223,11 +224,11 @@ class GroupRow(_message.Message):
         moving_to: _builtins.int = ...,
         reason: _builtins.str = ...,
         resources: _abc.Iterable[Global___ResourceRow] | None = ...,
-        priority: _builtins.int = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "possible", b"possible", "preferred", b"preferred", "priority", b"priority", "reason", b"reason", "resources", b"resources", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "policy", b"policy", "possible", b"possible", "preferred", b"preferred", "reason", b"reason", "resources", b"resources", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,6 +382,7 @@ class OperatorRequest(_message.Message):
     SET_GROUP_ONLINE_FIELD_NUMBER: _builtins.int
     STOP_NODE_FIELD_NUMBER: _builtins.int
     SET_NODE_PAUSED_FIELD_NUMBER: _builtins.int
+    SET_GROUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -389,6 +391,8 @@ class OperatorRequest(_message.Message):
     def stop_node(self) -> Global___StopNodeRequest: ...
     @_builtins.property
     def set_node_paused(self) -> Global___SetNodePausedRequest: ...
+    @_builtins.property
+    def set_group(self) -> Global___SetGroupRequest: ...
     def __init__(
         self,
         *,
@@ -396,12 +400,13 @@ class OperatorRequest(_message.Message):
         set_group_online: Global___SetGroupOnlineRequest | None = ...,
         stop_node: Global___StopNodeRequest | None = ...,
         set_node_paused: Global___SetNodePausedRequest | None = ...,
+        set_group: Global___SetGroupRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["move_group", b"move_group", "request", b"request", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_group", b"move_group", "request", b"request", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -451,6 +456,43 @@ class SetGroupOnlineRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetGroupOnlineRequest: _TypeAlias = SetGroupOnlineRequest  # noqa: Y015
+
+@_typing.final
+class SetGroupRequest(_message.Message):
+    """Replaces all of it: read what is there first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    PREFERRED_FIELD_NUMBER: _builtins.int
+    POSSIBLE_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    policy: _builtins.str
+    """as in GroupRow"""
+    @_builtins.property
+    def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """in order"""
+
+    @_builtins.property
+    def possible(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """empty: every node"""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        preferred: _abc.Iterable[_builtins.int] | None = ...,
+        possible: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "policy", b"policy", "possible", b"possible", "preferred", b"preferred"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGroupRequest: _TypeAlias = SetGroupRequest  # noqa: Y015
 
 @_typing.final
 class StopNodeRequest(_message.Message):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.policy import Policy
 from hvcluster.model.vocabulary import (
     NOBODY,
     DrainStatus,
@@ -120,6 +121,16 @@ class SetDesired:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeGroup:
+    """A group has other wishes and owners from now on."""
+
+    group: str
+    policy: Policy
+    preferred: tuple[NodeId, ...]
+    possible: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PauseNode:
     """A paused node gets no new groups; survives restarts. It keeps those it has, unless it is to be drained.
 
@@ -167,6 +178,7 @@ Command: TypeAlias = (
     | Preempt
     | ReportGroup
     | SetDesired
+    | ChangeGroup
     | PauseNode
     | EndDrain
     | DefineGroup
@@ -184,6 +196,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Preempt,
     ReportGroup,
     SetDesired,
+    ChangeGroup,
     PauseNode,
     EndDrain,
     DefineGroup,

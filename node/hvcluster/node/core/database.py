@@ -17,6 +17,7 @@ from hvcluster.model.votes import Configuration, Voter
 from .commands import (
     AssignGroup,
     BeginMove,
+    ChangeGroup,
     Command,
     Configure,
     DefineGroup,
@@ -104,6 +105,8 @@ class Database:
                 changed = self._down(command)
             case PauseNode():
                 changed = self._pause(command)
+            case ChangeGroup():
+                changed = self._rewrite(command)
             case EndDrain():
                 changed = self._end_drain(command)
             case DefineGroup():
@@ -142,6 +145,18 @@ class Database:
         for group in self.owned_by(member.id):
             if group.runs:
                 self.groups[group.name] = group.taken_offline("node", command.reason, waiting=group.waiting)
+        return True
+
+    def _rewrite(self, command: ChangeGroup) -> bool:
+        group = self.groups.get(command.group)
+        if group is None:
+            return False
+        definition = replace(
+            group.definition, policy=command.policy, preferred=command.preferred, possible=command.possible
+        )
+        if definition == group.definition:
+            return False
+        self.groups[group.name] = replace(group, definition=definition)
         return True
 
     def _pause(self, command: PauseNode) -> bool:

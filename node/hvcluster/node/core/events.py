@@ -13,7 +13,7 @@ from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId
 
 from .messages import Heartbeat, Message
-from .operator_requests import MoveGroup, Request, SetGroupOnline, SetNodePaused, StopNode
+from .operator_requests import MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
 
 
 @value
@@ -145,6 +145,7 @@ __all__ = [
     "Request",
     "Requested",
     "ScsiAnswered",
+    "SetGroup",
     "SetGroupOnline",
     "SetNodePaused",
     "Started",

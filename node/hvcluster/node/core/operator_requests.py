@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from hvcluster.model.policy import Policy
 from hvcluster.model.vocabulary import Failback, NodeId
 
 
@@ -25,6 +26,16 @@ class SetGroupOnline:
 
     group: str
     online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetGroup:
+    """Give a group other wishes, and other owners to prefer or to allow; what it runs as goes on."""
+
+    group: str
+    policy: Policy
+    preferred: tuple[NodeId, ...]
+    possible: tuple[NodeId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +61,4 @@ class SetNodePaused:
     failback: Failback = Failback.NO_FAILBACK
 
 
-Request: TypeAlias = MoveGroup | SetGroupOnline | StopNode | SetNodePaused
+Request: TypeAlias = MoveGroup | SetGroup | SetGroupOnline | StopNode | SetNodePaused

@@ -12,6 +12,7 @@ from hvcluster.model.vocabulary import DrainStatus, Incarnation, NodeId
 from .commands import (
     AssignGroup,
     BeginMove,
+    ChangeGroup,
     Command,
     Configure,
     EndDrain,
@@ -116,6 +117,8 @@ class Replica:
                 fact(FactKind.GROUP_PREEMPTED, cause, group=group, generation=seen)
             case ReportGroup(group, seen, group_state, _, reason):
                 fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
+            case ChangeGroup(group):
+                fact(FactKind.GROUP_CHANGED, "an operator changed its policy or its owners", group=group)
             case PauseNode(node, paused, drain):
                 how = "an operator drains it" if drain else "an operator paused it"
                 fact(FactKind.NODE_PAUSED, how if paused else "an operator resumed it", peer=node, paused=int(paused))

@@ -13,16 +13,16 @@ from hvcluster.model.facts import FactKind
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, GroupState, Instant, NodeId
 
-from .commands import BeginMove, Command, PauseNode, SetDesired
+from .commands import BeginMove, ChangeGroup, Command, PauseNode, SetDesired
 from .database import Database, Group
 from .effects import Reply
-from .events import MoveGroup, Request, SetGroupOnline, SetNodePaused, StopNode
+from .events import MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
 from .raft.state import RaftState
 
-REQUESTS: tuple[type[Request], ...] = (MoveGroup, SetGroupOnline, StopNode, SetNodePaused)
+REQUESTS: tuple[type[Request], ...] = (MoveGroup, SetGroup, SetGroupOnline, StopNode, SetNodePaused)
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
 
@@ -141,6 +141,8 @@ class Requests:
         match request:
             case MoveGroup():
                 decision = self._move(request)
+            case SetGroup():
+                decision = self._set_group(request)
             case SetGroupOnline():
                 decision = self._set_online(request)
             case SetNodePaused():
@@ -155,7 +157,7 @@ class Requests:
         elif decision.watch is not None:
             already = decision.watch(self._database())
             if already is not None:  # it is as it should be: nothing will change, and so nobody would look again
-                self._answer(asker, ticket, already)
+                self._answer(asker, ticket, Outcome(already.ok, already.code, f"{already.text} already"))
                 return ()
             self._watched.append(_Watched(asker, ticket, decision.watch, Instant(now + self._patience_us)))
             self._out.timer(TIMER, now + self._patience_us)
@@ -205,6 +207,31 @@ class Requests:
             return Outcome(False, "no-candidate", text)
         rule = conflict(group.name, target, nodes)
         return Outcome(False, "refused", f"{rule} forbids {group.name} on node {target}") if rule else None
+
+    def _set_group(self, request: SetGroup) -> Decision:
+        database = self._database()
+        group = database.groups.get(request.group)
+        if group is None:
+            return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
+        unknown = sorted({*request.preferred, *request.possible} - set(database.members))
+        if unknown:
+            return Decision(Outcome(False, "unknown-node", f"there is no node {unknown[0]}"))
+        if request.possible and not set(request.preferred) <= set(request.possible):
+            text = "a preferred owner is not a possible one; make it possible, or do not prefer it"
+            return Decision(Outcome(False, "refused", text))
+        if request.possible and group.runs and group.owner not in request.possible:
+            text = f"{group.name} is on node {group.owner}, which would not be allowed; move it first"
+            return Decision(Outcome(False, "refused", text))
+        wanted = (request.policy, request.preferred, request.possible)
+
+        def watch(database: Database) -> Outcome | None:
+            found = database.groups.get(request.group)
+            definition = found.definition if found is not None else None
+            if definition is None or (definition.policy, definition.preferred, definition.possible) != wanted:
+                return None
+            return Outcome(True, "ok", f"{request.group} is as wished")
+
+        return Decision(None, (ChangeGroup(group.name, *wanted),), watch)
 
     def _set_online(self, request: SetGroupOnline) -> Decision:
         group = self._database().groups.get(request.group)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvcluster.model.policy import Priority
+from hvcluster.model.policy import Policy
 from hvcluster.model.vocabulary import (
     DrainStatus,
     Generation,
@@ -52,7 +52,7 @@ class GroupView:
     desired_online: bool
     moving_to: NodeId
     reason: str
-    priority: Priority
+    policy: Policy
     resources: tuple[ResourceView, ...]
 
 

@@ -119,7 +119,7 @@ def _group(group: Group) -> GroupView:
         group.desired,
         group.moving_to,
         group.reason,
-        group.definition.policy.priority,
+        group.definition.policy,
         resources,
     )
 

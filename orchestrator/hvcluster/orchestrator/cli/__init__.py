@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "bus": ("faults", "bus", "Kill or start a heartbeat network."),
     "san": ("faults", "san", "Kill or start the array."),
     "move": ("work", "move", "Move a VM to another node (planned)."),
+    "set": ("wishes", "set_", "Change a VM's policy while the cluster runs."),
     "online": ("work", "online", "Bring a VM online that was taken offline."),
     "offline": ("work", "offline", "Shut a VM down, and keep it so."),
     "pause": ("work", "pause", "Let a node take no more VMs."),

@@ -73,10 +73,6 @@ async def _set_online(vm: str, wanted: bool, choice: Choice) -> str:
     name = _vm_name(vm, [group.name for group in driver.definition.groups])
     request = node_pb2.SetGroupOnlineRequest(group=name, online=wanted)
     async with Observer(driver) as observer:
-        group = (await observer.look()).group(name)
-        word = "online" if wanted else "offline"
-        if group is not None and group.desired_online == wanted and group.state == word.upper():
-            return f"{name} is {word} already"
         return (await observer.request(node_pb2.OperatorRequest(set_group_online=request))).text
 
 

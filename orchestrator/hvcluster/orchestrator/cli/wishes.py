@@ -1,0 +1,111 @@
+"""`hvc set group`: the wishes of a VM, changed while the cluster runs.
+
+Law: words into a policy, one request out; what makes sense is for `model.policy_file` and the leader to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hvcluster.orchestrator.errors import Exit, Failure
+from hvcluster.orchestrator.lab_reader import near
+
+from .options import Choice, lab_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hvcluster.v1 import node_pb2
+
+_OWNERS: Final = ("preferred", "possible")
+
+
+@click.group("set")
+def set_() -> None:
+    """Change a group while the cluster runs."""
+
+
+@set_.command("group")
+@click.argument("vm")
+@click.argument("wishes", nargs=-1, required=True, metavar="KEY=VALUE...")
+@lab_options
+def group(vm: str, wishes: tuple[str, ...], choice: Choice) -> None:
+    """Change the policy of a VM, its preferred or its possible owners; what is not named stays.
+
+    Keys and values are those of [[vm]] in a lab file; "default" is the value of a new VM.
+
+    \b
+    hvc set group D1 priority=high
+    hvc set group D1 preferred=HyperV-1,HyperV-2 auto_failback=true failback_window=[22,4]
+    hvc set group D1 anti_affinity_class_names=web restart_threshold=default
+    """
+    asked = dict(_split(wish) for wish in wishes)
+
+    async def work() -> str:
+        from hvcluster.orchestrator.observer import Observer
+        from hvcluster.v1 import node_pb2
+
+        driver = choice.driver()
+        ids = {node.name.lower(): int(node.id) for node in driver.definition.nodes}
+        async with Observer(driver) as observer:
+            picture = await observer.look()
+            rows = {row.name.lower(): row for row in picture.best.groups} if picture.best is not None else {}
+            row = rows.get(vm.lower())
+            if row is None:
+                names = [each.name for each in rows.values()]
+                raise Failure(Exit.NOT_FOUND, f"there is no VM {vm!r}", near(vm, names) or "see `hvc status`")
+            request = _request(row, asked, ids)
+            return (await observer.request(node_pb2.OperatorRequest(set_group=request))).text
+
+    click.echo(asyncio.run(work()))
+
+
+def _split(wish: str) -> tuple[str, str]:
+    key, equals, value = wish.partition("=")
+    if not equals or not key or not value:
+        raise Failure(Exit.USAGE, f"{wish!r} is no wish", "write KEY=VALUE, such as priority=high")
+    return key.strip().replace("-", "_"), value.strip()
+
+
+def _request(row: node_pb2.GroupRow, asked: Mapping[str, str], ids: Mapping[str, int]) -> node_pb2.SetGroupRequest:
+    from hvcluster.model import codec
+    from hvcluster.model.policy import Policy
+    from hvcluster.model.policy_file import POLICY_KEYS, policy_values, read_policy
+    from hvcluster.v1 import node_pb2
+
+    values = policy_values(codec.load(Policy, row.policy.encode()))
+    owners = {"preferred": list(row.preferred), "possible": list(row.possible)}
+    for key, text in asked.items():
+        if key in _OWNERS:
+            owners[key] = [] if text == "default" else [_node(name.strip(), ids) for name in text.split(",")]
+        elif key not in POLICY_KEYS:
+            known = (*POLICY_KEYS, *_OWNERS)
+            raise Failure(Exit.USAGE, f"{key!r} is no wish", near(key, known) or f"one of {', '.join(known)}")
+        elif text == "default":
+            values.pop(key, None)
+        else:
+            values[key] = _value(key, text)
+    policy, wrong = read_policy(values)
+    if wrong:
+        text, _, remedy = wrong[0][1].partition("; ")
+        raise Failure(Exit.USAGE, text, remedy)
+    return node_pb2.SetGroupRequest(group=row.name, policy=codec.dump(policy).decode(), **owners)
+
+
+def _node(name: str, ids: Mapping[str, int]) -> int:
+    if name.lower() not in ids:
+        raise Failure(Exit.NOT_FOUND, f"there is no node {name!r}", near(name, ids) or f"there are {', '.join(ids)}")
+    return ids[name.lower()]
+
+
+def _value(key: str, text: str) -> Any:
+    """A value as a lab file would have it; a bare word is a text, and words with commas are a list of them."""
+    try:
+        return tomllib.loads(f"{key} = {text}")[key]
+    except tomllib.TOMLDecodeError:
+        words = [word.strip() for word in text.split(",")]
+        return words if key == "anti_affinity_class_names" else text
