@@ -19,7 +19,7 @@ from hvcluster.node.core.messages import Heard, Heartbeat, Message, PreVote, Pre
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.saved import SavedState
 from hvcluster.sim.campaign import Plan
-from hvcluster.sim.machines import saved_after
+from hvcluster.sim.disks import saved_after
 
 M = TypeVar("M", bound=Message)
 

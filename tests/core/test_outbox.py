@@ -14,7 +14,7 @@ from hvcluster.node.core.effects import CancelTimer, Record, Save, Send, SetTime
 from hvcluster.node.core.messages import Entry, TimeoutNow
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.saved import SavedState, Snapshot
-from hvcluster.sim.machines import saved_after
+from hvcluster.sim.disks import saved_after
 
 
 def test_the_save_comes_first_whenever_it_was_asked_for() -> None:

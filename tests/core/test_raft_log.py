@@ -16,7 +16,7 @@ from hvcluster.node.core.messages import Entry
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.raft.log import Log
 from hvcluster.node.core.saved import SavedState, Snapshot
-from hvcluster.sim.machines import saved_after
+from hvcluster.sim.disks import saved_after
 
 
 def voters(*nodes: int) -> Configuration:

@@ -221,8 +221,8 @@ def test_a_node_is_drained_and_gets_its_vm_back_by_its_policy(lab: Lab) -> None:
 def test_a_crashed_vm_is_restarted_where_it_was(lab: Lab) -> None:
     """Oracle 11, from the command line: another generation on the same node."""
     before = lab.d1()
-    assert lab.run("crash", "D9").returncode == Exit.NOT_FOUND
-    assert before["owner"] in lab.ok("crash", "d1")
+    assert lab.run("break", "vm", "D9").returncode == Exit.NOT_FOUND
+    assert before["owner"] in lab.ok("break", "vm", "d1")
     end = time.monotonic() + 30
     while (d1 := lab.d1())["generation"] == before["generation"] or d1["state"] != "ONLINE":
         assert time.monotonic() < end, d1

@@ -78,6 +78,9 @@ class World:
     def stop_vm(self, effect: fx.StopVm) -> None:
         self.log.append(f"stop {effect.group}")
 
+    def check_vm(self, effect: fx.CheckVm) -> None:
+        self.log.append(f"check {effect.group}")
+
     def end_vms(self, reason: str) -> None:
         self.log.append("end vms")
         assert self.service is not None

@@ -52,6 +52,7 @@ class FactKind(Enum):
     GROUP_REPORTED = ("RCM", 0, "an owner reported a group's state")
     GROUP_FAILED = ("RCM", 1254, "a group is out of attempts and stays failed for a while")
     RESOURCE_FAILED = ("RCM", 1069, "a resource failed")
+    APPLICATION_CRITICAL = ("RCM", 1250, "an application inside a VM is critical")
     DISK_ARBITRATING = ("RES", 0, "bringing a disk online began")
     DISK_PREEMPTED = ("RES", 0, "an older owner's registration was removed")
     DISK_ONLINE = ("RES", 0, "the disk is reserved for this node alone")

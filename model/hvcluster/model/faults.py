@@ -29,6 +29,8 @@ class FaultWord(Enum):
     MOVE = "move a group, as an operator does"
     OFFLINE = "take a VM offline, as an operator does"
     ONLINE = "bring a VM online, as an operator does; one that has failed is tried again"
+    HANG_VM = "let the guest of a VM hang: it takes nothing in and gives no heartbeat"
+    CRASH_APP = "let the application in a VM crash"
     CRASH_VM = "end a VM as if its worker process had died"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
@@ -81,6 +83,8 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.MOVE: Target.VM,
     FaultWord.OFFLINE: Target.VM,
     FaultWord.ONLINE: Target.VM,
+    FaultWord.HANG_VM: Target.VM,
+    FaultWord.CRASH_APP: Target.VM,
     FaultWord.CRASH_VM: Target.VM,
     FaultWord.CUT_BUSES: Target.NODE,
     FaultWord.CUT_PEERS: Target.NODE,

@@ -53,7 +53,7 @@ class Policy:
 
     Of `restart_threshold` failures within `restart_period_ms` each is followed by a restart on the same node, after
     `restart_delay_ms`; what comes after the next one, `restart_action` says. The window of failback is two hours of the
-    day, 0 to 23, or -1 for any time.
+    day, 0 to 23, or -1 for any time. `check_heartbeat`: a guest that is silent has failed.
     """
 
     priority: Priority = Priority.MEDIUM
@@ -66,6 +66,7 @@ class Policy:
     failback_window_end: int = -1
     anti_affinity_class_names: tuple[str, ...] = ()
     locked_from_moving: bool = False
+    check_heartbeat: bool = True
 
 
 @dataclass(frozen=True, slots=True)

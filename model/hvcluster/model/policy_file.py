@@ -23,7 +23,7 @@ ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in Re
 KINDS: Final = {kind.value: kind for kind in RuleKind}
 POLICY_KEYS: Final = (
     "priority", "restart_action", *LIMITS, "auto_failback", "failback_window", "anti_affinity_class_names",
-    "locked_from_moving",
+    "locked_from_moving", "check_heartbeat",
 )  # fmt: skip
 RULE_KEYS: Final = ("name", "kind", "groups", "soft")
 SET_KEYS: Final = ("name", "groups", "after", "startup_delay_ms", "trigger")
@@ -104,6 +104,7 @@ def read_policy(values: Mapping[str, Any]) -> tuple[Policy, list[tuple[str, str]
         failback_window_end=window[1],
         anti_affinity_class_names=tuple(sorted(classes)),
         locked_from_moving=wrong.truth(values, "locked_from_moving", usual.locked_from_moving),
+        check_heartbeat=wrong.truth(values, "check_heartbeat", usual.check_heartbeat),
     )
     return policy, wrong.found
 

@@ -85,6 +85,11 @@ def knows_sites(profile: str) -> bool:
     return PROFILES.index(profile) >= PROFILES.index("ws2016")
 
 
+def watches_applications(profile: str) -> bool:
+    """Whether the cluster acts on a critical application inside a VM (ws2012 and later)."""
+    return profile != "ws2008r2"
+
+
 def knows_priorities(profile: str) -> bool:
     """Whether a group of high priority takes the place of a lesser one (ws2012 and later)."""
     return profile != "ws2008r2"

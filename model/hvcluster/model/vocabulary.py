@@ -91,6 +91,14 @@ class ResourceState(IntEnum):
     OFFLINE_PENDING = 130
 
 
+class VmHealth(Enum):
+    """What the host hears of the inside of a VM. The value is the sentence shown to people."""
+
+    WELL = "its guest answers, and its application serves"
+    SILENT = "its guest gives no heartbeat"
+    CRITICAL = "its application has reported that it is critical"
+
+
 class DrainStatus(IntEnum):
     """How far the drain of a paused node is; numbers as in the product (NodeDrainStatus)."""
 

@@ -17,6 +17,8 @@ from .cuts import Cuts, Direction, Quality, UnknownWire, Wire
 
 SERVICE: Final = chaos_pb2.DESCRIPTOR.services_by_name["Chaos"].full_name
 
+WAYS_TO_BREAK: Final = ("crash", "hang", "application")
+
 _WIRES: Final = {chaos_pb2.WIRE_BUS: Wire.BUS, chaos_pb2.WIRE_PEER: Wire.PEER, chaos_pb2.WIRE_ARRAY: Wire.ARRAY}
 _DIRECTIONS: Final = {
     chaos_pb2.DIRECTION_BOTH: Direction.BOTH,
@@ -30,10 +32,10 @@ _DIRECTIONS_BACK: Final = {direction: number for number, direction in _DIRECTION
 class ChaosService(chaos_pb2_grpc.ChaosServicer):
     """Every call answers with how the wires are afterwards; a wire that does not exist is INVALID_ARGUMENT."""
 
-    def __init__(self, cuts: Cuts, crash: Callable[[str, str], bool]) -> None:
-        """`crash`: ends the VM of a group for a reason; False where none runs."""
+    def __init__(self, cuts: Cuts, break_vm: Callable[[str, str], bool]) -> None:
+        """`break_vm`: breaks the VM of a group in one of WAYS_TO_BREAK; False where none runs."""
         self._cuts = cuts
-        self._crash = crash
+        self._break_vm = break_vm
 
     async def Cut(
         self,
@@ -84,13 +86,16 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
         """What is cut now, and how well the rest works."""
         return self._reply()
 
-    async def CrashVm(
+    async def BreakVm(
         self,
-        request: chaos_pb2.CrashVmRequest,
-        context: grpc.aio.ServicerContext[chaos_pb2.CrashVmRequest, chaos_pb2.ChaosReply],
+        request: chaos_pb2.BreakVmRequest,
+        context: grpc.aio.ServicerContext[chaos_pb2.BreakVmRequest, chaos_pb2.ChaosReply],
     ) -> chaos_pb2.ChaosReply:
-        """Let a VM of this node die."""
-        if not self._crash(request.group, "its worker process died"):
+        """Break a VM of this node."""
+        if request.how not in WAYS_TO_BREAK:
+            text = f"{request.how!r} is no way to break a VM; one of {', '.join(WAYS_TO_BREAK)}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        if not self._break_vm(request.group, request.how):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no VM {request.group!r} runs on this node")
         return self._reply()
 

@@ -181,6 +181,12 @@ class Adapters:
         """Shut down or power off."""
         self.vms.stop(effect.group, effect.generation, effect.polite, effect.reason)
 
+    def check_vm(self, effect: fx.CheckVm) -> None:
+        """Ask a VM how it is, if it runs."""
+        health = self.vms.health(effect.group, effect.generation)
+        if health is not None:
+            self.service.post(ev.VmChecked(effect.group, effect.generation, health))
+
     def end_vms(self, reason: str) -> None:
         """Power all off; their last words go to a life that is over."""
         self.vms.kill_all(reason)

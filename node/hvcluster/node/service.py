@@ -78,6 +78,8 @@ class Outside(Protocol):
 
     def stop_vm(self, effect: fx.StopVm) -> None: ...
 
+    def check_vm(self, effect: fx.CheckVm) -> None: ...
+
     def end_vms(self, reason: str) -> None:
         """Turn all VMs off; when it returns, none of them writes any more."""
 
@@ -239,6 +241,8 @@ class Service:
                     outside.use_path(effect)
                 case fx.StopVm():
                     outside.stop_vm(effect)
+                case fx.CheckVm():
+                    outside.check_vm(effect)
                 case fx.Announce(group, generation):
                     outside.announce(group, generation)
                 case fx.Reply():

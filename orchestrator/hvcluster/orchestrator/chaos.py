@@ -1,4 +1,4 @@
-"""Asking a node to cut or degrade its own wires, or to let a VM of its own die.
+"""Asking a node to cut or degrade its own wires, or to break a VM of its own.
 
 Law: one translation, from a Cut, a Quality or a VM to the chaos service and from its answers to failures.
 """
@@ -62,14 +62,14 @@ async def degrade(address: Address, node: str, quality: Quality) -> None:
         _judge(node, await channels.unary(stub.Degrade, chaos_pb2.DegradeRequest(quality=wanted), DEADLINE_S))
 
 
-async def crash_vm(address: Address, node: str, vm: str) -> None:
-    """Let the worker process of a VM on the node at `address` die. Raises Failure."""
+async def break_vm(address: Address, node: str, vm: str, how: str) -> None:
+    """Break a VM on the node at `address`: crash, hang or application. Raises Failure."""
     from hvcluster.runtime import channels
     from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
 
     async with channels.channel(address.host, address.port) as channel:
         stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
-        _judge(node, await channels.unary(stub.CrashVm, chaos_pb2.CrashVmRequest(group=vm), DEADLINE_S))
+        _judge(node, await channels.unary(stub.BreakVm, chaos_pb2.BreakVmRequest(group=vm, how=how), DEADLINE_S))
 
 
 def _wire(wire: Wire) -> chaos_pb2.Wire.ValueType:

@@ -103,13 +103,13 @@ async def cut(driver: Driver, name: str, wires: tuple[Cut, ...]) -> Member:
     return found
 
 
-async def crash_vm(driver: Driver, name: str, vm: str) -> Member:
-    """End a VM on the node that runs it, as if its worker process had died."""
+async def break_vm(driver: Driver, name: str, vm: str, how: str) -> Member:
+    """Break a VM on the node that runs it. `how`: crash (its worker process dies), hang, or application."""
     found = await member(driver, name, Role.NODE)
     address = (await driver.addresses()).nodes.get(found.node)
     if address is None:
         raise Failure(Exit.UNREACHABLE, f"{found.name} cannot be asked now", f"is it up? `hvc start {found.name}`")
-    await chaos.crash_vm(address, found.name, vm)
+    await chaos.break_vm(address, found.name, vm, how)
     return found
 
 

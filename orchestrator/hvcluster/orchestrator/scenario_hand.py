@@ -116,8 +116,9 @@ class Hand:
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
                 await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
-            case FaultWord.CRASH_VM:
-                await saboteur.crash_vm(self._driver, await self.named(f"{OWNER_OF}{fault.target}"), fault.target)
+            case FaultWord.CRASH_VM | FaultWord.HANG_VM | FaultWord.CRASH_APP:
+                owner = await self.named(f"{OWNER_OF}{fault.target}")
+                await saboteur.break_vm(self._driver, owner, fault.target, _BREAKS[word])
             case FaultWord.PARTITION:
                 await self._partition(fault.side)
             case FaultWord.HEAL:
@@ -275,6 +276,8 @@ class Hand:
                 await self._request(_pausing(NodeId(node), False), None)
             await asyncio.sleep(RESUME_EVERY_S)
 
+
+_BREAKS: Final = {FaultWord.CRASH_VM: "crash", FaultWord.HANG_VM: "hang", FaultWord.CRASH_APP: "application"}
 
 _ON_A_NODE: Final = frozenset(
     {

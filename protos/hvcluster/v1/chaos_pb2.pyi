@@ -185,23 +185,27 @@ class ListRequest(_message.Message):
 Global___ListRequest: _TypeAlias = ListRequest  # noqa: Y015
 
 @_typing.final
-class CrashVmRequest(_message.Message):
+class BreakVmRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUP_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
     group: _builtins.str
+    how: _builtins.str
+    """crash: its worker process dies; hang: its guest does; application: what it serves with has crashed"""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
+        how: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "how", b"how"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CrashVmRequest: _TypeAlias = CrashVmRequest  # noqa: Y015
+Global___BreakVmRequest: _TypeAlias = BreakVmRequest  # noqa: Y015
 
 @_typing.final
 class ChaosReply(_message.Message):

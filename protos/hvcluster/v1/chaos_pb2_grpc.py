@@ -54,9 +54,9 @@ class ChaosStub:
                 request_serializer=hvcluster_dot_v1_dot_chaos__pb2.ListRequest.SerializeToString,
                 response_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
                 _registered_method=True)
-        self.CrashVm = channel.unary_unary(
-                '/hvcluster.v1.Chaos/CrashVm',
-                request_serializer=hvcluster_dot_v1_dot_chaos__pb2.CrashVmRequest.SerializeToString,
+        self.BreakVm = channel.unary_unary(
+                '/hvcluster.v1.Chaos/BreakVm',
+                request_serializer=hvcluster_dot_v1_dot_chaos__pb2.BreakVmRequest.SerializeToString,
                 response_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
                 _registered_method=True)
 
@@ -90,8 +90,8 @@ class ChaosServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CrashVm(self, request, context):
-        """End a VM that runs here as if its worker process had died. INVALID_ARGUMENT where none of that name runs.
+    def BreakVm(self, request, context):
+        """Break a VM that runs here. INVALID_ARGUMENT where none of that name runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,9 +120,9 @@ def add_ChaosServicer_to_server(servicer, server):
                     request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.ListRequest.FromString,
                     response_serializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.SerializeToString,
             ),
-            'CrashVm': grpc.unary_unary_rpc_method_handler(
-                    servicer.CrashVm,
-                    request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.CrashVmRequest.FromString,
+            'BreakVm': grpc.unary_unary_rpc_method_handler(
+                    servicer.BreakVm,
+                    request_deserializer=hvcluster_dot_v1_dot_chaos__pb2.BreakVmRequest.FromString,
                     response_serializer=hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.SerializeToString,
             ),
     }
@@ -245,7 +245,7 @@ class Chaos:
             _registered_method=True)
 
     @staticmethod
-    def CrashVm(request,
+    def BreakVm(request,
             target,
             options=(),
             channel_credentials=None,
@@ -258,8 +258,8 @@ class Chaos:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/hvcluster.v1.Chaos/CrashVm',
-            hvcluster_dot_v1_dot_chaos__pb2.CrashVmRequest.SerializeToString,
+            '/hvcluster.v1.Chaos/BreakVm',
+            hvcluster_dot_v1_dot_chaos__pb2.BreakVmRequest.SerializeToString,
             hvcluster_dot_v1_dot_chaos__pb2.ChaosReply.FromString,
             options,
             channel_credentials,

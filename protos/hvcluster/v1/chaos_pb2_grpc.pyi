@@ -37,8 +37,8 @@ class ChaosStub:
     Degrade: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.DegradeRequest, _chaos_pb2.ChaosReply]
     """Let wires lose, double and delay from now on; replaces what was set before, and an empty quality is perfect."""
     List: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.ListRequest, _chaos_pb2.ChaosReply]
-    CrashVm: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.CrashVmRequest, _chaos_pb2.ChaosReply]
-    """End a VM that runs here as if its worker process had died. INVALID_ARGUMENT where none of that name runs."""
+    BreakVm: _grpc.UnaryUnaryMultiCallable[_chaos_pb2.BreakVmRequest, _chaos_pb2.ChaosReply]
+    """Break a VM that runs here. INVALID_ARGUMENT where none of that name runs."""
 
 @_typing.type_check_only
 class ChaosAsyncStub(ChaosStub):
@@ -49,8 +49,8 @@ class ChaosAsyncStub(ChaosStub):
     Degrade: _aio.UnaryUnaryMultiCallable[_chaos_pb2.DegradeRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
     """Let wires lose, double and delay from now on; replaces what was set before, and an empty quality is perfect."""
     List: _aio.UnaryUnaryMultiCallable[_chaos_pb2.ListRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
-    CrashVm: _aio.UnaryUnaryMultiCallable[_chaos_pb2.CrashVmRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
-    """End a VM that runs here as if its worker process had died. INVALID_ARGUMENT where none of that name runs."""
+    BreakVm: _aio.UnaryUnaryMultiCallable[_chaos_pb2.BreakVmRequest, _chaos_pb2.ChaosReply]  # type: ignore[assignment]
+    """Break a VM that runs here. INVALID_ARGUMENT where none of that name runs."""
 
 class ChaosServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -84,11 +84,11 @@ class ChaosServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_chaos_pb2.ChaosReply, _abc.Awaitable[_chaos_pb2.ChaosReply]]: ...
 
     @_abc_1.abstractmethod
-    def CrashVm(
+    def BreakVm(
         self,
-        request: _chaos_pb2.CrashVmRequest,
+        request: _chaos_pb2.BreakVmRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chaos_pb2.ChaosReply, _abc.Awaitable[_chaos_pb2.ChaosReply]]:
-        """End a VM that runs here as if its worker process had died. INVALID_ARGUMENT where none of that name runs."""
+        """Break a VM that runs here. INVALID_ARGUMENT where none of that name runs."""
 
 def add_ChaosServicer_to_server(servicer: ChaosServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

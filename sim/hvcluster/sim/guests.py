@@ -13,6 +13,7 @@ from hvcluster.node.core import effects as ef
 from hvcluster.node.core import events as ev
 from hvcluster.node.core import guest_io as gio
 from hvcluster.node.core.guest import Guest
+from hvcluster.node.core.guest_health import Ailment
 
 if TYPE_CHECKING:
     from .machines import Machine
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class SimGuest:
     """One VM on a machine."""
 
-    __slots__ = ("_machine", "_performs", "_world", "generation", "group", "guest", "timers")
+    __slots__ = ("_machine", "_performs", "_world", "ailment", "generation", "group", "guest", "timers")
 
     def __init__(self, world: World, machine: Machine, group: str, generation: Generation, guest: Guest) -> None:
         self._world = world
@@ -30,6 +31,7 @@ class SimGuest:
         self.group = group
         self.generation = generation
         self.guest = guest
+        self.ailment = Ailment()
         self.timers: dict[str, int] = {}
         self._performs: dict[type, Callable[[Any], None]] = {
             ef.SubmitScsi: self._submit,
@@ -56,7 +58,10 @@ class SimGuest:
         """Let the guest take in an event, and do what it asks for."""
         if self._over:
             return
-        for effect in self.guest.handle(self._machine.clock(), event):
+        taken, refusals = self.ailment.filtered(event)
+        for refusal in refusals:
+            self._refuse(refusal)
+        for effect in self.guest.handle(self._machine.clock(), taken) if taken is not None else ():
             self._performs[type(effect)](effect)
         if self._machine.batching:
             self._machine.sent()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hvcluster.model.facts import Fact
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Result
-from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId
+from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId, VmHealth
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core import effects as ef
 from hvcluster.node.core import events as ev
@@ -22,6 +22,7 @@ from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.saved import SavedState
 
+from .disks import saved_after
 from .guests import SimGuest
 from .storage import Link
 
@@ -31,21 +32,6 @@ if TYPE_CHECKING:
 CLOCK_APART_US = (
     1_000_003_000  # clocks count from when a machine was switched on; an instant of one means nothing elsewhere
 )
-
-
-def saved_after(saved: SavedState, save: ef.Save) -> SavedState:
-    """What is on the disk once a Save has been performed."""
-    store, incarnation = save.identity or (saved.store, saved.incarnation)
-    term, voted_for = save.vote or (saved.term, saved.voted_for)
-    snapshot, entries = saved.snapshot, saved.entries
-    if save.snapshot is not None:
-        snapshot = save.snapshot
-        entries = tuple(entry for entry in entries if entry.index > snapshot.index)
-    if save.reset_log:
-        entries = ()
-    if save.truncate_from is not None:
-        entries = tuple(entry for entry in entries if entry.index < save.truncate_from)
-    return SavedState(store, incarnation, term, voted_for, snapshot, entries + save.append)
 
 
 class Machine:
@@ -90,6 +76,7 @@ class Machine:
             ef.StartVm: self._start_vm,
             ef.StopVm: self._stop_vm,
             ef.UsePath: self._use_path,
+            ef.CheckVm: self._check_vm,
             ef.Announce: self._announce,
             ef.ProbePeer: self._probe,
             ef.Reply: self._reply,
@@ -376,6 +363,22 @@ class Machine:
             self._world.after(delay, sim.deliver, gio.PowerOff(effect.reason))
             return
         sim.handle(gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason))
+
+    def _check_vm(self, effect: ef.CheckVm) -> None:
+        sim = self.guests.get(effect.group)
+        if sim is not None and sim.generation == effect.generation:
+            self._world.after(1000, self._checked, self.life, effect)
+
+    def _checked(self, life: int, effect: ef.CheckVm) -> None:
+        sim = self.guests.get(effect.group)
+        if self.life == life and sim is not None and sim.generation == effect.generation:
+            self.deliver(ev.VmChecked(effect.group, effect.generation, sim.ailment.health))
+
+    def fall_ill(self, group: str, health: VmHealth) -> None:
+        """Something goes wrong inside a VM, if it runs here."""
+        sim = self.guests.get(group)
+        if self.alive and sim is not None:
+            sim.ailment.health = health
 
     def crash_vm(self, group: str) -> None:
         """The worker process of a VM dies, if it runs here."""

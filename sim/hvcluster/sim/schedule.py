@@ -110,6 +110,8 @@ class _Draw:
             (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
             (3, lambda at: self._add(at, Fault(FaultWord.DRAIN, self._name(), via=self._name()))),
             (5, lambda at: self._on_vm(at, FaultWord.CRASH_VM)),
+            (2, lambda at: self._on_vm(at, FaultWord.HANG_VM)),
+            (2, lambda at: self._on_vm(at, FaultWord.CRASH_APP)),
             (3, lambda at: self._on_vm(at, FaultWord.OFFLINE)),
         )
         self._total = sum(weight for weight, _ in self._words)
@@ -209,7 +211,7 @@ class _Draw:
         if not self._vms:
             return
         vm = self._vms[self._random.randrange(len(self._vms))]
-        if word is FaultWord.CRASH_VM:
+        if word in (FaultWord.CRASH_VM, FaultWord.HANG_VM, FaultWord.CRASH_APP):
             self._strikes.append(Strike(at, Fault(word, vm)))
         elif word is FaultWord.MOVE:
             self._strikes.append(Strike(at, Fault(word, vm, via=self._name())))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
-from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, NodeId
+from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, NodeId, VmHealth
 from hvcluster.model.votes import Voter
 from hvcluster.node.core import events as ev
 from hvcluster.node.core.witness import Hold
@@ -75,6 +75,9 @@ class Strikes:
                 self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY))
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 self.ask(self._asked(fault), ev.SetGroupOnline(fault.target, word is FaultWord.ONLINE))
+            case FaultWord.HANG_VM | FaultWord.CRASH_APP:
+                for machine in world.machines.values():
+                    machine.fall_ill(fault.target, VmHealth.SILENT if word is FaultWord.HANG_VM else VmHealth.CRITICAL)
             case FaultWord.CRASH_VM:
                 for machine in world.machines.values():
                     machine.crash_vm(fault.target)
@@ -240,6 +243,7 @@ class Strikes:
 _HARMLESS = frozenset(
     {
         FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.CRASH_VM,
+        FaultWord.HANG_VM, FaultWord.CRASH_APP,
         FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
     }
 )  # fmt: skip

@@ -116,6 +116,14 @@ class StopVm:
 
 
 @value
+class CheckVm:
+    """Ask how a running VM is. Answered by VmChecked, unless it is off by then."""
+
+    group: str
+    generation: Generation
+
+
+@value
 class Announce:
     """Tell onlookers where the VM of a group is served from now on: this node, under this generation."""
 
@@ -163,6 +171,7 @@ Effect: TypeAlias = (
     | StartVm
     | StopVm
     | UsePath
+    | CheckVm
     | Announce
     | Record
     | Reply

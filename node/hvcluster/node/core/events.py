@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from hvcluster.model.scsi import Result
 from hvcluster.model.values import value
-from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId
+from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId, VmHealth
 
 from .messages import Heartbeat, Message
 from .operator_requests import MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
@@ -113,6 +113,15 @@ class VmStopped:
 
 
 @value
+class VmChecked:
+    """How a VM is that still runs."""
+
+    group: str
+    generation: Generation
+    health: VmHealth
+
+
+@value
 class Requested:
     """An operator asks for something at this node. Answered by exactly one Reply with the same ticket."""
 
@@ -131,6 +140,7 @@ Event: TypeAlias = (
     | PeerProbed
     | VmStarted
     | VmStopped
+    | VmChecked
     | Requested
 )
 
@@ -151,6 +161,7 @@ __all__ = [
     "Started",
     "StopNode",
     "TimerFired",
+    "VmChecked",
     "VmStarted",
     "VmStopped",
     "WillHeard",

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 
 from hvcluster.model.facts import FactKind, Value
-from hvcluster.model.properties import Timing
+from hvcluster.model.properties import Properties, Timing, watches_applications
 from hvcluster.model.scsi import Reservation
 from hvcluster.model.vocabulary import (
     US_PER_MS,
@@ -22,11 +22,12 @@ from hvcluster.model.vocabulary import (
     NodeId,
     PathName,
     ReservationKey,
+    VmHealth,
 )
 
 from .database import Database, Group
 from .disk import DiskOutcome, bring_online, join_path
-from .effects import Announce, StartVm, StopVm, UsePath
+from .effects import Announce, CheckVm, StartVm, StopVm, UsePath
 from .messages import GroupReport
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
@@ -98,6 +99,7 @@ class Groups:
         "_starts",
         "_time_scale",
         "_timing",
+        "_watches",
         "fresh",
         "look_again",
         "reports",
@@ -113,8 +115,7 @@ class Groups:
         procedures: Procedures,
         paths: Paths,
         timing: Timing,
-        time_scale: float,
-        starts: int,
+        properties: Properties,
         out: Outbox,
     ) -> None:
         self._me = me
@@ -124,8 +125,9 @@ class Groups:
         self._procedures = procedures
         self._paths = paths
         self._timing = timing
-        self._time_scale = time_scale
-        self._starts = starts
+        self._time_scale = properties.time_scale
+        self._starts = properties.concurrent_starts
+        self._watches = watches_applications(properties.profile)
         self._logins: dict[PathName, int] = {}
         self._out = out
         self.runs: dict[str, Run] = {}
@@ -293,6 +295,7 @@ class Groups:
         match run.phase:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
+                run.since = now
                 for path in self._logins:
                     self._procedures.cancel(_joining(run, path))
                 self._out.add(StopVm(run.group, run.generation, polite, reason))
@@ -332,13 +335,15 @@ class Groups:
     # pending and alive
 
     def check_pending(self, now: Instant) -> None:
-        """Give up what has been coming online for longer than PendingTimeout; the leader decides what next."""
+        """Give up what has been coming online, or going offline, for longer than PendingTimeout."""
         for run in tuple(self.runs.values()):
-            if run.phase in (Phase.RUNNING, Phase.STOPPING) or run.since is None:
-                continue
-            if now - run.since < self._timing.pending:
+            if run.phase is Phase.RUNNING or run.since is None or now - run.since < self._timing.pending:
                 continue
             run.since = now
+            if run.phase is Phase.STOPPING:
+                reason = "it did not shut down in time (PendingTimeout)"
+                self._out.add(StopVm(run.group, run.generation, False, reason))
+                continue
             reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"
             self._out.fact(FactKind.RESOURCE_FAILED, reason, group=run.group, generation=run.generation)
             if run.phase is Phase.BOOTING:
@@ -348,15 +353,30 @@ class Groups:
                 self._fail(now, run, "pending", reason)
 
     def check_alive(self, now: Instant) -> None:
-        """Read the reservation of every running disk: it must still be ours."""
+        """Read the reservation of every running disk, which must still be ours, and ask every VM how it is."""
         running = [run for run in self.runs.values() if run.phase is Phase.RUNNING]
         for run in running:
             name = f"alive:{run.group}"
             if not self._procedures.active(name):
                 steps = ask_any(self._paths, run.lun, READ_RESERVATION)
                 self._procedures.start(now, name, steps, partial(self._alive, run))
+            self._out.add(CheckVm(run.group, run.generation))
         if running:
             self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
+
+    def vm_checked(self, name: str, generation: Generation, health: VmHealth) -> None:
+        """How a VM is that runs here. One that is ill is turned off, which its owner then reports as a failure."""
+        run, group = self.runs.get(name), self._database().groups.get(name)
+        if run is None or group is None or run.generation != generation or run.phase is not Phase.RUNNING:
+            return
+        match health:
+            case VmHealth.SILENT if group.definition.policy.check_heartbeat:
+                self._out.add(StopVm(name, generation, False, health.value))
+            case VmHealth.CRITICAL if self._watches:
+                self._out.fact(FactKind.APPLICATION_CRITICAL, health.value, group=name, generation=generation)
+                self._out.add(StopVm(name, generation, False, health.value))
+            case _:
+                pass
 
     def _alive(self, run: Run, _: Instant, answers: Answers) -> None:
         payload = answers[0].payload

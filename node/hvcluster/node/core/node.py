@@ -49,6 +49,7 @@ class NodeCore(Consequences):
             ev.PeerProbed: self._probed,
             ev.VmStarted: self._vm_started,
             ev.VmStopped: self._vm_stopped,
+            ev.VmChecked: self._vm_checked,
             ev.Requested: self._requested,
         }
         self._timers: dict[str, Callable[[Instant], None]] = {
@@ -205,6 +206,9 @@ class NodeCore(Consequences):
 
     def _vm_stopped(self, now: Instant, event: ev.VmStopped) -> None:
         self.groups.vm_stopped(now, event.group, event.generation, event.cause, event.reason)
+
+    def _vm_checked(self, now: Instant, event: ev.VmChecked) -> None:
+        self.groups.vm_checked(event.group, event.generation, event.health)
 
     def _requested(self, now: Instant, event: ev.Requested) -> None:
         if isinstance(event.request, ev.StopNode) and self.leaving.asked:

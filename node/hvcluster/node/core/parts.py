@@ -68,7 +68,7 @@ class Parts:
         initiator = initiator_name(definition.node_name(node))
         self.groups = Groups(
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
-            properties.time_scale, properties.concurrent_starts, out,
+            properties, out,
         )  # fmt: skip
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay
         self.leaving = Leaving(

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from hvcluster.model.scsi import Command, Result
-from hvcluster.model.vocabulary import US_PER_S, Generation, Instant, LunId, NodeId, PathName
+from hvcluster.model.vocabulary import US_PER_S, Generation, Instant, LunId, NodeId, PathName, VmHealth
 from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
 from hvcluster.node.core.events import PathChanged, ScsiAnswered, TimerFired
 from hvcluster.node.core.guest import Guest
+from hvcluster.node.core.guest_health import Ailment
 from hvcluster.node.core.guest_io import (
     Acknowledge,
     Append,
@@ -130,12 +131,20 @@ class VmHost:
         if machine is not None:
             machine.feed(ShutDown(reason) if polite else PowerOff(reason))
 
-    def crash(self, group: str, reason: str) -> bool:
-        """End the VM of a group as if its worker process had died; False when none runs here."""
-        found = [key for key in sorted(self._machines) if key[0] == group]
-        for key in found:
-            self._machines[key].feed(PowerOff(reason, "crashed"))
+    def break_vm(self, group: str, how: str) -> bool:
+        """Break the VM of a group: crash (its worker process dies), hang, or application; False when none runs here."""
+        found = [machine for key, machine in sorted(self._machines.items()) if key[0] == group]
+        for machine in found:
+            if how == "crash":
+                machine.feed(PowerOff("its worker process died", "crashed"))
+            else:
+                machine.ailment.health = VmHealth.SILENT if how == "hang" else VmHealth.CRITICAL
         return bool(found)
+
+    def health(self, group: str, generation: Generation) -> VmHealth | None:
+        """How a VM is, None when it is off."""
+        machine = self._machines.get((group, generation))
+        return machine.ailment.health if machine is not None else None
 
     def kill_all(self, reason: str) -> None:
         """Turn every VM off before returning; each calls on_stopped with cause terminated."""
@@ -199,6 +208,7 @@ class _Machine:
         self._host = host
         self._group = group
         self._guest = guest
+        self.ailment = Ailment()
         self._placement = placement
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[GuestEvent] = deque()
@@ -219,7 +229,10 @@ class _Machine:
         self._draining = True
         try:
             while self._inbox:
-                for effect in self._guest.handle(now_us(), self._inbox.popleft()):
+                taken, refusals = self.ailment.filtered(self._inbox.popleft())
+                for refusal in refusals:
+                    self._answer(refusal)
+                for effect in self._guest.handle(now_us(), taken) if taken is not None else ():
                     self._perform(effect)
         finally:
             self._draining = False

@@ -40,6 +40,7 @@ STATUS_OF_REFUSAL: Final = {
     "booting": 503,
     "stopping": 503,
     "stopped": 503,
+    "application": 500,
     "unknown": 503,
     "damaged": 500,
 }

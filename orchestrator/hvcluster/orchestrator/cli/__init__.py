@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "journal": ("view", "journal", "What the array was told, from its own journal."),
     "kill": ("faults", "kill", "Kill a process (SIGKILL)."),
     "start": ("faults", "start", "Start a dead process again."),
-    "crash": ("faults", "crash", "Let a VM die as if it had crashed."),
+    "break": ("faults", "break_", "Break a VM: crash, hang, application."),
     "freeze": ("faults", "freeze", "Freeze a process (SIGSTOP)."),
     "thaw": ("faults", "thaw", "Let a frozen process go on (SIGCONT)."),
     "stop": ("faults", "stop", "Stop a node politely: its VMs move first."),

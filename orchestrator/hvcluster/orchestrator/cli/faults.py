@@ -1,4 +1,4 @@
-"""`hvc kill`, `crash`, `start`, `freeze`, `thaw`, `stop`, `wipe`, `cut`, `heal`, `bus`, `san`.
+"""`hvc kill`, `break`, `start`, `freeze`, `thaw`, `stop`, `wipe`, `cut`, `heal`, `bus`, `san`.
 
 Law: names from the command line to the saboteur, and one line back that says what was done.
 """
@@ -62,14 +62,23 @@ def thaw(name: str, choice: Choice) -> None:
     click.echo(f"{found.name} thawed")
 
 
-@click.command()
+@click.group("break")
+def break_() -> None:
+    """Break what is inside a node: a VM."""
+
+
+@break_.command("vm")
 @click.argument("vm")
+@click.option("--crash", "how", flag_value="crash", default="crash", help="Its worker process dies (the default).")
+@click.option("--hang", "how", flag_value="hang", help="Its guest hangs and gives no heartbeat.")
+@click.option("--application", "how", flag_value="application", help="The application in it crashes.")
 @lab_options
-def crash(vm: str, choice: Choice) -> None:
-    """Let a VM die as if its worker process had crashed; its policy says what comes of it.
+def break_vm(vm: str, how: str, choice: Choice) -> None:
+    """Break a VM; its policy says what the cluster makes of it. A restart of the VM mends it.
 
     \b
-    hvc crash D1
+    hvc break vm D1
+    hvc break vm D1 --hang
     """
 
     async def work() -> str:
@@ -82,8 +91,8 @@ def crash(vm: str, choice: Choice) -> None:
         if group is None:
             names = [row.name for row in picture.best.groups] if picture.best else []
             raise Failure(Exit.NOT_FOUND, f"there is no VM {vm!r}", near(vm, names) or "see `hvc status`")
-        found = await saboteur.crash_vm(driver, picture.node_name(group.owner), group.name)
-        return f"{group.name} crashed on {found.name}"
+        found = await saboteur.break_vm(driver, picture.node_name(group.owner), group.name, how)
+        return f"{group.name} on {found.name}: {how}"
 
     click.echo(asyncio.run(work()))
 
