@@ -217,6 +217,23 @@ def test_a_node_is_drained_and_gets_its_vm_back_by_its_policy(lab: Lab) -> None:
         assert time.monotonic() < end, d1
 
 
+@pytest.mark.conforms("cluster-aware-updating")
+def test_an_update_goes_round_the_nodes_and_loses_nobody(lab: Lab) -> None:
+    """Cluster-Aware Updating: each node once, the VM back where it was; refused while the cluster is not healthy."""
+    before = lab.d1()
+    rows = json.loads(lab.ok("status", "--json"))["nodes"]
+    order = lab.ok("update", "--dry-run").split()
+    assert sorted(order) == ["HyperV-1", "HyperV-2", "HyperV-3"]
+    told = lab.ok("update")
+    assert [line.split(":")[0] for line in told.splitlines() if line.endswith("drained")] == order
+    after = json.loads(lab.ok("status", "--json"))["nodes"]
+    assert all(new["incarnation"] > old["incarnation"] for new, old in zip(after, rows, strict=True))
+    assert (lab.d1()["owner"], lab.d1()["state"]) == (before["owner"], "ONLINE")
+    lab.ok("kill", order[0])
+    refused = lab.run("update")
+    assert (refused.returncode, "not updated: " in refused.stderr) == (Exit.REFUSED, True)
+
+
 @pytest.mark.conforms("oracle-11", "failure-policies")
 def test_a_crashed_vm_is_restarted_where_it_was(lab: Lab) -> None:
     """Oracle 11, from the command line: another generation on the same node."""

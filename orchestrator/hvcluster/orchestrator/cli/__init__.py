@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "offline": ("work", "offline", "Shut a VM down, and keep it so."),
     "pause": ("work", "pause", "Let a node take no more VMs."),
     "resume": ("work", "resume", "Let a paused node take VMs again."),
+    "update": ("wishes", "update", "Drain, restart and resume every node in turn."),
     "probe": ("work", "probe", "Measure a client's downtime and verify its records."),
     "demo": ("work", "demo", "The whole story, told as it happens."),
     "run": ("run", "run", "Run scenario files on real processes, or in containers."),

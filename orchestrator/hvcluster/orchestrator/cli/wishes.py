@@ -1,6 +1,6 @@
-"""`hvc set group`: the wishes of a VM, changed while the cluster runs.
+"""`hvc set group`, `hvc update`: what changes while the cluster runs.
 
-Law: words into a policy, one request out; what makes sense is for `model.policy_file` and the leader to say.
+Law: words into requests; what makes sense is for `model.policy_file` and the leader to say.
 """
 
 from __future__ import annotations
@@ -62,6 +62,42 @@ def group(vm: str, wishes: tuple[str, ...], choice: Choice) -> None:
             return (await observer.request(node_pb2.OperatorRequest(set_group=request))).text
 
     click.echo(asyncio.run(work()))
+
+
+@click.command()
+@click.argument("nodes", nargs=-1, metavar="[NODE...]")
+@click.option("--dry-run", is_flag=True, help="Show the order and do nothing.")
+@lab_options
+def update(nodes: tuple[str, ...], dry_run: bool, choice: Choice) -> None:
+    """Go round the nodes: drain one, restart it as a patch would, resume it and give it its VMs back; then the next.
+
+    Those with the fewest VMs are first and the leader is last, unless nodes are named. Stops at the first step that
+    fails.
+
+    \b
+    hvc update --dry-run
+    hvc update
+    """
+
+    async def work() -> None:
+        from hvcluster.orchestrator import updating
+        from hvcluster.orchestrator.driver import member
+        from hvcluster.orchestrator.observer import Observer
+        from hvcluster.orchestrator.state import Role
+
+        driver = choice.driver()
+        async with Observer(driver) as observer:
+            wanted = updating.order(await observer.look())
+            if nodes:
+                ids = [(await member(driver, name, Role.NODE)).node for name in nodes]
+                wanted = [next(node for node in wanted if node.id == each) for each in ids]
+            if dry_run:
+                click.echo("\n".join(node.name for node in wanted))
+                return
+            await updating.update(driver, observer, wanted, click.echo)
+        click.echo(f"{len(wanted)} nodes updated")
+
+    asyncio.run(work())
 
 
 def _split(wish: str) -> tuple[str, str]:
