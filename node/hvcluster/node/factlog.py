@@ -97,7 +97,7 @@ class FactLog:
 
 
 def line(item: Numbered) -> bytes:
-    """One line of the file: the fields of FactLine (node.proto), and `at`, the instant the core was told."""
+    """One line of the file: the fields of FactLine (node.proto), `at`, the instant the core was told, and `pid`."""
     fact = item.fact
     document = {
         "sequence": item.sequence,
@@ -106,6 +106,7 @@ def line(item: Numbered) -> bytes:
         "at": fact.at,
         "kind": fact.kind.name,
         "node": fact.node,
+        "pid": os.getpid(),
         "event_id": fact.kind.event_id,
         "reason": fact.reason,
         "line": fact.line(),

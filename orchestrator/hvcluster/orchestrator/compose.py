@@ -146,6 +146,10 @@ class Compose:
             vms={vm: address for vm, address in vms.items() if address is not None},
         )
 
+    def kept(self, name: str) -> Path | None:
+        """Nothing: a container's volume is not read from here."""
+        return None
+
     async def kill(self, name: str) -> None:
         """`docker kill`; a paused container is let go first, which the engine demands."""
         found = await self._container(name)

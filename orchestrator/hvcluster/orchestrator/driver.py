@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from hvcluster.model.definition import ClusterDefinition
@@ -99,6 +100,10 @@ class Driver(Protocol):
 
     async def addresses(self) -> Addresses:
         """Where to ask now."""
+        ...
+
+    def kept(self, name: str) -> Path | None:
+        """The folder in which a process keeps its data, if it can be read from here."""
         ...
 
     async def kill(self, name: str) -> None:

@@ -74,6 +74,10 @@ class Inside:
     def _refuse(self) -> NoReturn:
         raise Failure(Exit.REFUSED, "no engine can be asked from in here", "use `docker compose`, or hvc outside")
 
+    def kept(self, name: str) -> Path | None:
+        """Nothing: a container's volume is not read from here."""
+        return None
+
     async def kill(self, name: str) -> None:
         """Refused."""
         self._refuse()

@@ -65,6 +65,11 @@ class Local:
             vms={vm.vm: Address(vm.host, vm.port) for vm in runtime.ports},
         )
 
+    def kept(self, name: str) -> Path | None:
+        """From the record; the folder may be gone."""
+        record = self.runtime.process(name)
+        return Path(record.spec.data) if record is not None and record.spec.data else None
+
     def _record(self, name: str) -> tuple[Runtime, ProcessRecord]:
         runtime = self.runtime
         record = runtime.process(name)

@@ -150,12 +150,14 @@ async def _facts(observer: Observer, driver: Driver, follow: bool) -> AsyncItera
 
 
 def _log_line(told: Told, name: str) -> str:
-    """As Get-ClusterLog writes it: date-time, level, component, text; the node before it."""
+    """Date and time, node, level, component, text, event; `hvc get log` writes the product's form."""
+    from hvcluster.model.events import level_of
+
     seconds, micros = divmod(told.line.wall_us, 1_000_000)
     stamp = time.strftime("%Y/%m/%d-%H:%M:%S", time.gmtime(seconds))
     event = f" event {told.line.event_id}" if told.line.event_id else ""
-    level = "WARN" if told.line.event_id else "INFO"
-    return f"{stamp}.{micros // 1000:03d} {name:<12} {level}  {told.line.line}{event}"
+    level = level_of(told.line.kind, told.line.event_id).column
+    return f"{stamp}.{micros // 1000:03d} {name:<12} {level:<5} {told.line.line}{event}"
 
 
 def _json_line(told: Told, name: str) -> str:

@@ -1,0 +1,67 @@
+"""What administrators read of one running lab: logs, events, why a group is where it is; of dead nodes as well."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hvcluster.orchestrator.errors import Exit
+from hvcluster.orchestrator.state import marked
+from tests.orchestrator.test_cli import Hvc
+from tests.orchestrator.test_cluster_log import LINE
+from tests.orchestrator.test_lab_end_to_end import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One lab for all tests of this module, whose first owner is dead: D1 has moved from HyperV-1 to HyperV-2."""
+    made = Lab(Hvc(tmp_path_factory.mktemp("reading")), "READ")
+    made.up()
+    made.ok("kill", "HyperV-1")
+    end = time.monotonic() + 30
+    while ((d1 := made.d1())["owner"], d1["state"]) != ("HyperV-2", "ONLINE"):
+        assert time.monotonic() < end, d1
+    yield made
+    made.run("down", "--purge")
+    assert marked(made.folder) == []
+
+
+@pytest.mark.conforms("logs")
+def test_the_log_of_a_dead_node_can_be_read(lab: Lab, tmp_path: Path) -> None:
+    """Get-ClusterLog: one file per node, that of the killed one among them, every line in the product's form."""
+    listed = lab.ok("get", "log", "--destination", str(tmp_path)).splitlines()
+    assert listed[0].split() == ["Mode", "LastWriteTime", "Length", "Name"]
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"HyperV-{n}_cluster.log" for n in (1, 2, 3)]
+    for file in files:
+        lines = file.read_text().splitlines()
+        assert len(lines) > 5
+        assert all(LINE.fullmatch(line) for line in lines)
+        assert not any(line.startswith("00000000.") for line in lines), "each line names its process"
+    dead = files[0].read_text()
+    assert "a VM is online" in dead
+    assert lab.ok("get", "log", "-n", "HyperV-1") == dead
+    assert lab.ok("get", "log", "-n", "1", "--time-span", "0.0001") == "", "nothing was written by the dead since"
+
+
+@pytest.mark.conforms("logs")
+def test_events_are_told_with_ids_and_nodes(lab: Lab) -> None:
+    """1135 for the node that was lost, 1641 for its role; filters by id, node and time."""
+    rows = [json.loads(line) for line in lab.ok("get", "events", "--json").splitlines()]
+    assert {(row["id"], row["level"]) for row in rows} == {(1135, "Critical"), (1641, "Information")}
+    lost = json.loads(lab.ok("get", "events", "--json", "--id", "1135"))
+    assert "'HyperV-1'" in lost["message"]
+    assert lost["computer"] != "HyperV-1", "who is dead records no loss of its own"
+    assert "1135" not in lab.ok("get", "events", "--node", "HyperV-1")
+    assert lab.ok("get", "events", "--since", "0s") == ""
+    assert "1135" in lab.ok("get", "events", "--since", "1h")
+    for arguments, status in (
+        (("--id", "4711"), Exit.NOT_FOUND),
+        (("--since", "soon"), Exit.USAGE),
+        (("--node", "HyperV-9"), Exit.NOT_FOUND),
+    ):
+        assert lab.run("get", "events", *arguments).returncode == status
