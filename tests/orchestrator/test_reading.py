@@ -65,3 +65,22 @@ def test_events_are_told_with_ids_and_nodes(lab: Lab) -> None:
         (("--node", "HyperV-9"), Exit.NOT_FOUND),
     ):
         assert lab.run("get", "events", *arguments).returncode == status
+
+
+@pytest.mark.conforms("logs")
+def test_why_a_group_is_where_it_is(lab: Lab) -> None:
+    """`hvc why`: the kill, who noticed, who decided by which rule, the preemption and the VM, of real processes."""
+    account = json.loads(lab.ok("why", "d1", "--json"))
+    assert (account["trigger"], account["previous_owner"], account["owner"]) == ("node", "HyperV-1", "HyperV-2")
+    assert account["candidates"] == ["HyperV-2", "HyperV-3"]
+    facts = [step["fact"] for step in account["steps"]]
+    wanted = ["NODE_UNREACHABLE", "NODE_DOWN", "GROUP_ASSIGNED", "DISK_PREEMPTED", "DISK_ONLINE", "VM_ONLINE"]
+    assert [kind for kind in dict.fromkeys(facts) if kind in wanted] == wanted
+    assert account["steps"][0]["after_us"] == 0
+    assert account["unknown"] != [], "how a killed node died is in no log"
+    text = lab.ok("why", "D1")
+    assert text.startswith("D1 is online on HyperV-2, generation 2.\n")
+    assert "HyperV-1 was removed from membership" in text
+    assert "when the cluster formed" in lab.ok("why", "D1", "--generation", "1")
+    assert lab.run("why", "D1", "--generation", "9").returncode == Exit.FAILED
+    assert lab.run("why", "D2").returncode == Exit.NOT_FOUND

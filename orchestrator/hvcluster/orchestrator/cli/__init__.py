@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "status": ("view", "status", "Nodes, groups, resources, reservations, votes."),
     "watch": ("view", "watch", "The same, live."),
     "get": ("get", "get", "Cluster log, events: what an administrator reads."),
+    "why": ("why", "why", "Why a group is where it is: the chain of facts behind it."),
     "log": ("view", "log", "The cluster log of all nodes, merged by time."),
     "journal": ("view", "journal", "What the array was told, from its own journal."),
     "kill": ("faults", "kill", "Kill a process (SIGKILL)."),

@@ -28,8 +28,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROJECT: Final = "hvcluster"
 """The compose project that is meant when none is named."""
 _COMMAND: Final = re.compile(
-    "`(hvc (?:status|watch|get|log|journal|kill|start|freeze|thaw|stop|pause|resume|wipe|cut|heal|bus|san|move|online"
-    "|offline|probe|down)[^`]*)`"
+    "`(hvc (?:status|watch|get|why|log|journal|kill|start|freeze|thaw|stop|pause|resume|wipe|cut|heal|bus|san"
+    "|move|online|offline|probe|down)[^`]*)`"
 )
 """Commands in remedies that mean one lab."""
 
