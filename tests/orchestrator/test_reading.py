@@ -84,3 +84,55 @@ def test_why_a_group_is_where_it_is(lab: Lab) -> None:
     assert "when the cluster formed" in lab.ok("why", "D1", "--generation", "1")
     assert lab.run("why", "D1", "--generation", "9").returncode == Exit.FAILED
     assert lab.run("why", "D2").returncode == Exit.NOT_FOUND
+
+
+def test_nouns_and_cmdlets_of_a_running_lab(lab: Lab) -> None:
+    """`hvc get` and the product's cmdlets ask the same cluster; a dead node is Down, its interfaces Unavailable."""
+    assert lab.ok("get", "node").splitlines()[2].split() == ["HyperV-1", "1", "Down"]
+    assert lab.ok("Get-ClusterNode", "hyperv-2", "-o", "name") == "HyperV-2\n"
+    assert json.loads(lab.ok("get", "groups", "-o", "json"))[0]["OwnerNode"] == "HyperV-2"
+    assert lab.ok("Get-ClusterQuorum").splitlines()[2].split() == [
+        "READ",
+        "Cluster",
+        "Disk",
+        "1",
+        "NodeAndDiskMajority",
+    ]
+    assert lab.ok("Get-ClusterNetwork").splitlines()[2:] == ["Cluster Network A Up", "Cluster Network B Up"]
+    interfaces = json.loads(lab.ok("get", "networkinterface", "-o", "json"))
+    assert [row["State"] for row in interfaces] == ["Unavailable"] * 2 + ["Up"] * 4
+    resources = lab.ok("get", "resource", "-o", "name").splitlines()
+    assert resources == ["Cluster Disk 2", "Virtual Machine Configuration D1", "Virtual Machine D1", "Cluster Disk 1"]
+    assert "time_scale: 0.1" in lab.ok("get", "cluster", "-o", "yaml")
+    assert lab.run("get", "node", "HyperV-7").returncode == Exit.NOT_FOUND
+
+
+def test_verbs_with_nouns_do_what_the_plain_ones_do(lab: Lab) -> None:
+    """Suspend, resume, start, stop and move, as nouns and as cmdlets; what is not emulated is refused with a reason."""
+    lab.ok("Suspend-ClusterNode", "HyperV-3")
+    assert lab.ok("get", "node", "HyperV-3").splitlines()[2].split()[2] == "Paused"
+    lab.ok("resume", "node", "HyperV-3")
+    lab.ok("Move-ClusterGroup", "D1", "-Node", "HyperV-3")
+    assert lab.d1()["owner"] == "HyperV-3"
+    lab.ok("move", "group", "D1", "--node", "HyperV-2")
+    assert lab.d1()["owner"] == "HyperV-2"
+    lab.ok("stop", "group", "D1")
+    assert json.loads(lab.ok("Get-ClusterGroup", "-o", "json"))[0]["State"] == "Offline"
+    lab.ok("Start-ClusterGroup", "-Name", "D1")
+    assert lab.d1()["state"] == "ONLINE"
+    refused = lab.hvc("Add-ClusterSharedVolume", "x")
+    assert refused.returncode == Exit.REFUSED
+    assert "no Cluster Shared Volumes" in refused.stderr
+
+
+def test_a_shell_completes_commands(tmp_path: Path) -> None:
+    """`hvc completion` prints what a shell needs; it completes commands, and cmdlets by their capital."""
+    hvc = Hvc(tmp_path)
+    for shell in ("bash", "zsh", "fish"):
+        assert "_HVC_COMPLETE" in hvc("completion", shell).stdout
+    assert hvc("completion", "cmd").returncode == Exit.USAGE
+    hvc.environment |= {"_HVC_COMPLETE": "bash_complete", "COMP_WORDS": "hvc Move-", "COMP_CWORD": "1"}
+    assert hvc().stdout.split() == ["plain,Move-ClusterGroup"]
+    hvc.environment |= {"COMP_WORDS": "hvc get no"}
+    hvc.environment |= {"COMP_CWORD": "2"}
+    assert hvc().stdout.split() == ["plain,node"]

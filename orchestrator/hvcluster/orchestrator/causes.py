@@ -14,11 +14,10 @@ from typing import Final
 
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.properties import Timing
-from hvcluster.model.vocabulary import NodeId
+from hvcluster.model.vocabulary import NOBODY, NodeId
 
 from .records import Recorded
 
-NOBODY: Final = NodeId(0)
 _NUMBERED: Final = re.compile(r"\bnode (\d+)\b")
 
 

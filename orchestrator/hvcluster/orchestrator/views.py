@@ -12,7 +12,7 @@ from hvcluster.v1 import san_pb2
 from .driver import Addresses
 from .picture import Picture, key_text
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 
 def as_json(picture: Picture, addresses: Addresses) -> dict[str, Json]:

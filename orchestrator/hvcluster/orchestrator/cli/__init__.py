@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hvcluster.orchestrator.errors import Exit, Failure
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "new": ("setup", "new", "Write a commented lab file."),
@@ -23,7 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "labs": ("setup", "labs", "List the labs of this machine."),
     "status": ("view", "status", "Nodes, groups, resources, reservations, votes."),
     "watch": ("view", "watch", "The same, live."),
-    "get": ("get", "get", "Cluster log, events: what an administrator reads."),
+    "get": ("get", "get", "Nodes, groups, resources, quorum, networks, logs, events: one kind of thing."),
     "why": ("why", "why", "Why a group is where it is: the chain of facts behind it."),
     "log": ("view", "log", "The cluster log of all nodes, merged by time."),
     "journal": ("view", "journal", "What the array was told, from its own journal."),
@@ -50,6 +54,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "run": ("run", "run", "Run scenario files on real processes, or in containers."),
     "sim": ("sim", "sim", "Run a cluster in the deterministic simulator."),
     "compose": ("compose", "compose", "Helpers for the compose project."),
+    "completion": ("completion", "completion", "Let a shell complete commands."),
     "version": ("setup", "version", "Show the version."),
 }
 
@@ -59,6 +64,12 @@ Examples:
   hvc new lab && hvc up         a lab of your own
   hvc kill HyperV-1             and watch with: hvc watch
   hvc status --json | jq .groups
+  hvc why D1                    and why it is there
+
+\b
+Cmdlets of the product are commands as well, and so are verbs with a noun:
+  hvc Get-ClusterNode; hvc Move-ClusterGroup D1 -Node HyperV-2
+  hvc move group D1 --node HyperV-2; hvc suspend node HyperV-2; hvc stop group D1
 
 \b
 Exit status: 0 done; 1 something promised did not hold; 2 usage; 3 no such lab, node or VM; 4 refused;
@@ -80,6 +91,17 @@ class Lazy(click.Group):
         command = getattr(module, entry[1])
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and cmdlets once a capital letter says that one is meant."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete[:1].isupper():
+            from click.shell_completion import CompletionItem
+
+            from .cmdlets import CMDLETS
+
+            found += [CompletionItem(name) for name in sorted(CMDLETS) if name.lower().startswith(incomplete.lower())]
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -114,8 +136,10 @@ def run(arguments: list[str]) -> int:
     from click.exceptions import Abort, ClickException, NoArgsIsHelpError
     from click.exceptions import Exit as ClickExit
 
+    from .spoken import plain
+
     try:
-        result = cli.main(arguments, prog_name="hvc", standalone_mode=False)
+        result = cli.main(plain(arguments, options_of), prog_name="hvc", standalone_mode=False)
         sys.stdout.flush()
     except NoArgsIsHelpError as error:
         error.show()
@@ -134,6 +158,15 @@ def run(arguments: list[str]) -> int:
     except (Failure, OSError, ExceptionGroup) as error:
         return _report(error)
     return result if isinstance(result, int) else Exit.OK
+
+
+def options_of(words: Sequence[str]) -> dict[str, bool]:
+    """The options of one command, found by the words that begin it, and whether each takes a value."""
+    command: click.Command | None = cli
+    for word in words:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+    options = [param for param in command.params if isinstance(param, click.Option)] if command is not None else []
+    return {name: not param.is_flag for param in options for name in param.opts}
 
 
 def _report(error: Failure | OSError | ExceptionGroup[Exception]) -> int:

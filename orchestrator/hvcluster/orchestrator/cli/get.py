@@ -11,6 +11,13 @@ from typing import Final
 import click
 
 NOUNS: Final[dict[str, tuple[str, str, str]]] = {
+    "node": ("nouns", "node", "Nodes: Name, ID, State (Get-ClusterNode)."),
+    "group": ("nouns", "group", "Groups, or roles: Name, OwnerNode, State (Get-ClusterGroup)."),
+    "resource": ("nouns", "resource", "Resources of the groups, and the witness (Get-ClusterResource)."),
+    "quorum": ("nouns", "quorum", "Witness and votes (Get-ClusterQuorum)."),
+    "network": ("nouns", "network", "Heartbeat networks (Get-ClusterNetwork)."),
+    "networkinterface": ("nouns", "networkinterface", "Nodes' interfaces (Get-ClusterNetworkInterface)."),
+    "cluster": ("nouns", "cluster", "The cluster and its properties (Get-Cluster)."),
     "log": ("logs", "log", "The cluster log, in the product's form (Get-ClusterLog)."),
     "events": ("logs", "events", "The event log: what has an event id in the product (Get-WinEvent)."),
 }
@@ -40,9 +47,10 @@ class Nouns(click.Group):
 
 @click.group(cls=Nouns)
 def get() -> None:
-    """Show one kind of thing of a lab.
+    """Show one kind of thing of a lab: -o table, wide, json, yaml or name.
 
     \b
+    hvc get group D1 -o wide
     hvc get log --node HyperV-2 --time-span 5
     hvc get events --id 1135 --since 1h
     """

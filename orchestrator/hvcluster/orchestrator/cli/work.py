@@ -19,7 +19,7 @@ from .options import SECONDS, Choice, lab_options
 
 @click.command()
 @click.argument("vm")
-@click.option("--to", "target", metavar="NODE", help="Where to; the best node if left out.")
+@click.option("--to", "--node", "target", metavar="NODE", help="Where to; the best node if left out.")
 @lab_options
 def move(vm: str, target: str | None, choice: Choice) -> None:
     """Move a VM to another node, planned: no detection, a short pause for its clients.

@@ -1,0 +1,217 @@
+"""The nouns of a cluster as the product lists them: nodes, groups, resources, quorum, networks, the cluster.
+
+Law: pure; a picture in, rows out. Names of columns and of states are the product's, and so is their order; a row has
+every column, and a table says which of them it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from hvcluster.model.vocabulary import NodeId
+
+from .cluster_log import WITH_SECTIONS as MODERN
+from .driver import Addresses
+from .lab import BUS_NAMES
+from .picture import Picture
+from .state import Life
+from .views import Json, witness_holder
+
+Row = dict[str, Json]
+BUS: Final = "Cluster Network "
+"""A heartbeat network's name is this and the letter of its bus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """One kind of thing. `columns` is what a table shows, `wide` what a wide one shows as well."""
+
+    columns: tuple[str, ...]
+    wide: tuple[str, ...]
+    rows: Callable[[Picture, Addresses], list[Row]]
+
+
+def word(state: str) -> str:
+    """A state as the product prints it: `ONLINE_PENDING` is OnlinePending."""
+    return "".join(part.capitalize() for part in state.split("_"))
+
+
+def _nodes(picture: Picture, _: Addresses) -> list[Row]:
+    best = picture.best
+    rows = {row.id: row for row in best.nodes} if best is not None else {}
+    lives = {member.node: member.life for member in picture.members}
+    found: list[Row] = []
+    for node in picture.definition.nodes:
+        row, answer = rows.get(node.id), picture.answers.get(node.id)
+        found.append(
+            {
+                "Name": node.name,
+                "ID": str(node.id),
+                "State": word(row.state) if row is not None else "Unknown",
+                "NodeWeight": node.weight if row is None else row.weight,
+                "DynamicWeight": None if row is None else row.dynamic_weight,
+                "Incarnation": None if row is None else row.incarnation,
+                "Service": None if answer is None else word(answer.service),
+                "Process": lives.get(node.id, Life.DEAD).value,
+                "Groups": [] if answer is None else [vm.group for vm in answer.vms],
+            }
+        )
+    return found
+
+
+def _groups(picture: Picture, addresses: Addresses) -> list[Row]:
+    best = picture.best
+    return [
+        {
+            "Name": row.name,
+            "OwnerNode": picture.node_name(row.owner) if row.owner else None,
+            "State": word(row.state),
+            "GroupType": "VirtualMachine",
+            "Generation": row.generation,
+            "PreferredOwners": [picture.node_name(node) for node in row.preferred],
+            "PossibleOwners": [picture.node_name(node) for node in row.possible],
+            "MovingTo": picture.node_name(row.moving_to) if row.moving_to else None,
+            "Address": str(addresses.vms[row.name]) if row.name in addresses.vms else None,
+            "Reason": row.reason,
+        }
+        for row in (best.groups if best is not None else ())
+    ]
+
+
+def _resources(picture: Picture, _: Addresses) -> list[Row]:
+    best = picture.best
+    found: list[Row] = [
+        {
+            "Name": resource.name,
+            "State": word(resource.state),
+            "OwnerGroup": row.name,
+            "ResourceType": resource.type,
+            "OwnerNode": picture.node_name(row.owner) if row.owner else None,
+        }
+        for row in (best.groups if best is not None else ())
+        for resource in row.resources
+    ]
+    witness = picture.definition.witness_lun
+    if witness is not None:
+        holder = witness_holder(picture)
+        found.append(
+            {
+                "Name": f"Cluster Disk {witness}",
+                "State": "Online" if holder is not None else "Offline",
+                "OwnerGroup": None,
+                "ResourceType": "Physical Disk",
+                "OwnerNode": holder,
+            }
+        )
+    return found
+
+
+def _quorum(picture: Picture, _: Addresses) -> list[Row]:
+    best = picture.best
+    if best is None:
+        return []
+    row = best.quorum_row
+    modern = picture.definition.properties.profile in MODERN
+    return [
+        {
+            "Cluster": picture.definition.name,
+            "QuorumResource": f"Cluster Disk {row.witness_lun}" if row.witness_lun >= 0 else None,
+            "QuorumType": "Majority" if modern and row.mode.endswith("Majority") else row.mode,
+            "QuorumHeld": picture.quorum,
+            "Votes": row.votes,
+            "VotesNeeded": row.needed,
+            "WitnessDynamicWeight": row.witness_dynamic_weight,
+            "WitnessOwner": witness_holder(picture),
+            "Leader": picture.node_name(best.leader) if best.leader else None,
+            "Term": best.term,
+        }
+    ]
+
+
+def interface_state(picture: Picture, node: NodeId, bus: str) -> str:
+    """How one node's interface to a heartbeat network is: Up, Unreachable (nobody is heard there) or Unavailable."""
+    if node not in picture.answers:
+        return "Unavailable"
+    ups = [up for name, _, up in picture.routes(node) if name == bus]
+    if not ups:
+        return "Up" if _broker(picture, bus) is Life.RUNNING else "Unreachable"
+    return "Up" if any(ups) else "Unreachable"
+
+
+def _broker(picture: Picture, bus: str) -> Life:
+    """How the process of a bus lives; one that cannot be seen from here is taken for running."""
+    return next((m.life for m in picture.members if m.name == f"bus-{bus}"), Life.RUNNING)
+
+
+def network_state(picture: Picture, bus: str) -> str:
+    """How a heartbeat network is: Up, Partitioned (some routes are), Down (none is) or Unavailable (nobody answers)."""
+    if not picture.answers:
+        return "Unavailable"
+    ups = [up for node in sorted(picture.answers) for name, _, up in picture.routes(node) if name == bus]
+    if not ups:
+        return "Up" if _broker(picture, bus) is Life.RUNNING else "Down"
+    return "Up" if all(ups) else "Partitioned" if any(ups) else "Down"
+
+
+def _networks(picture: Picture, _: Addresses) -> list[Row]:
+    return [
+        {
+            "Name": f"{BUS}{bus}",
+            "State": network_state(picture, bus),
+            "Role": "Cluster",
+            "Broker": _broker(picture, bus).value,
+        }
+        for bus in BUS_NAMES
+    ]
+
+
+def _interfaces(picture: Picture, _: Addresses) -> list[Row]:
+    return [
+        {
+            "Name": f"{node.name} - {BUS}{bus}",
+            "Node": node.name,
+            "Network": f"{BUS}{bus}",
+            "State": interface_state(picture, node.id, bus),
+        }
+        for node in picture.definition.nodes
+        for bus in BUS_NAMES
+    ]
+
+
+def _cluster(picture: Picture, _: Addresses) -> list[Row]:
+    definition = picture.definition
+    return [
+        {
+            "Name": definition.name,
+            "Id": definition.id,
+            "Profile": definition.properties.profile,
+            "Nodes": len(definition.nodes),
+            "Groups": len(definition.groups),
+            "Healthy": not picture.unhealthy(),
+            "Properties": asdict(definition.properties),
+        }
+    ]
+
+
+NOUNS: Final[dict[str, Noun]] = {
+    "node": Noun(
+        ("Name", "ID", "State"), ("NodeWeight", "DynamicWeight", "Incarnation", "Service", "Process", "Groups"), _nodes
+    ),
+    "group": Noun(
+        ("Name", "OwnerNode", "State"),
+        ("GroupType", "Generation", "PreferredOwners", "PossibleOwners", "Address", "Reason"),
+        _groups,
+    ),
+    "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
+    "quorum": Noun(
+        ("Cluster", "QuorumResource", "QuorumType"),
+        ("QuorumHeld", "Votes", "VotesNeeded", "WitnessDynamicWeight", "WitnessOwner", "Leader", "Term"),
+        _quorum,
+    ),
+    "network": Noun(("Name", "State"), ("Role", "Broker"), _networks),
+    "networkinterface": Noun(("Name", "Node", "Network", "State"), (), _interfaces),
+    "cluster": Noun(("Name",), ("Id", "Profile", "Nodes", "Groups", "Healthy"), _cluster),
+}
+"""What `hvc get` lists, by its noun; each is a cmdlet of the product with `Get-Cluster` before it."""
