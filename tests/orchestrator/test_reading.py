@@ -136,3 +136,26 @@ def test_a_shell_completes_commands(tmp_path: Path) -> None:
     hvc.environment |= {"COMP_WORDS": "hvc get no"}
     hvc.environment |= {"COMP_CWORD": "2"}
     assert hvc().stdout.split() == ["plain,node"]
+
+
+@pytest.mark.conforms("validation")
+def test_a_lab_is_validated(lab: Lab, tmp_path: Path) -> None:
+    """Test-Cluster: storage passes on disks of its own, a dead node fails the rest; page, JSON and status agree."""
+    page = tmp_path / "report.html"
+    before = json.loads(lab.ok("status", "--json"))["luns"]
+    storage = json.loads(lab.ok("Test-Cluster", "-Include", "Storage", "--json", "--report", str(page)))
+    assert storage["passed"]
+    tested = {test["name"]: test["outcome"] for test in storage["tests"]}
+    for name in ("Disk Arbitration", "Multiple Arbitration", "SCSI-3 Persistent Reservation", "Disk Failover"):
+        assert tested[f"Validate {name}"] == "Success"
+    skipped = [line["text"] for test in storage["tests"] for line in test["lines"] if line["outcome"] != "Success"]
+    assert "LUN 2 is in use by the online role D1: it is not tested" in skipped
+    assert json.loads(lab.ok("status", "--json"))["luns"] == before, "no disk of the cluster was touched"
+    assert "The cluster has passed validation." in page.read_text()
+    whole = lab.run("test", "cluster", "--json")
+    assert whole.returncode == Exit.FAILED, "HyperV-1 is dead"
+    found = {test["name"]: test["outcome"] for test in json.loads(whole.stdout)["tests"]}
+    assert found["Validate Required Services"] == "Failed"
+    assert list((lab.folder / "reports").glob("Validation Report *.html")) != []
+    assert lab.run("test", "cluster", "--include", "Sotrage").returncode == Exit.NOT_FOUND
+    assert "Validate Disk Failover" in lab.ok("test", "cluster", "--list")

@@ -62,6 +62,8 @@ _PHASES: Final[dict[str, Phase]] = {
     "GROUP_MOVING": Phase.CAUSE,
     "GROUP_WAITING": Phase.CAUSE,
     "GROUP_FAILED": Phase.CAUSE,
+    "GROUP_CONFLICT": Phase.CAUSE,
+    "NODE_PAUSED": Phase.CAUSE,
     "CLUSTER_FORMED": Phase.CAUSE,
     "NODE_LEAVING": Phase.CAUSE,
     "DISK_ARBITRATING": Phase.DISK,
@@ -77,6 +79,8 @@ _SHARED: Final = frozenset(
 """Facts of the whole cluster that belong to the account while it lasts."""
 _LOSSES: Final = frozenset({"QUORUM_LOST", "NODE_REMOVED", "SERVICE_STOPPED", "SERVICE_STARTED", "PATH_DOWN"})
 """What a node that was lost may have recorded itself."""
+_HELD_UP: Final = frozenset({"GROUP_WAITING", "GROUP_FAILED", "GROUP_CONFLICT"})
+"""Why a group that should have run did not yet."""
 _FAILURES: Final = frozenset({"RESOURCE_FAILED", "DISK_LOST", "VM_STOPPED", "PATH_DOWN"})
 
 
@@ -220,10 +224,15 @@ class _Inquiry:
         if trigger is Trigger.NODE and cause is not None:
             roots += self._detection(window, previous, cause)
         if trigger is Trigger.MOVE and cause is not None:
-            roots += [f for f in window if f.kind == "NODE_LEAVING" and f.node == previous][-1:]
-        roots += [f for f in window if f.kind in ("GROUP_WAITING", "GROUP_FAILED") and self._about(f)]
+            roots += [f for f in window if self._leaves(f, previous)][-1:]
+        roots += [f for f in window if f.kind in _HELD_UP and self._about(f)]
         roots += [f for f in window if f.kind in _FAILURES and f.node == previous and self._failed_here(f, chosen)]
         return roots
+
+    def _leaves(self, fact: Recorded, node: NodeId) -> bool:
+        """Whether an operator wanted a node empty: it was asked to stop, or paused."""
+        paused = fact.kind == "NODE_PAUSED" and fact.number("peer") == node and fact.number("paused") == 1
+        return paused or (fact.kind == "NODE_LEAVING" and fact.node == node)
 
     def _about(self, fact: Recorded) -> bool:
         return fact.about.get("group") == self._group

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "watch": ("view", "watch", "The same, live."),
     "get": ("get", "get", "Nodes, groups, resources, quorum, networks, logs, events: one kind of thing."),
     "why": ("why", "why", "Why a group is where it is: the chain of facts behind it."),
+    "test": ("validate", "test", "Validate a running lab (Test-Cluster)."),
     "log": ("view", "log", "The cluster log of all nodes, merged by time."),
     "journal": ("view", "journal", "What the array was told, from its own journal."),
     "kill": ("faults", "kill", "Kill a process (SIGKILL)."),

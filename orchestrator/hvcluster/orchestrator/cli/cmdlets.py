@@ -22,6 +22,8 @@ class Cmdlet:
     positional: tuple[str, ...] = ("Name",)
     parameters: dict[str, str] = field(default_factory=dict)
     switches: frozenset[str] = frozenset()
+    values: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What a parameter's values are called here, where they are called something else."""
 
 
 ARGUMENT: Final = "(argument)"
@@ -78,12 +80,23 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
             "Name": ARGUMENT,
             "TargetNode": "--target",
             "Drain": "--drain",
-            "ForceDrain": "--force-drain",
+            "ForceDrain": "--force",
             "Wait": "--wait",
         },
         frozenset({"Drain", "ForceDrain", "Wait"}),
     ),
-    "Resume-ClusterNode": Cmdlet(("resume",), ("Name", "Failback"), {"Name": ARGUMENT, "Failback": "--failback"}),
+    "Resume-ClusterNode": Cmdlet(
+        ("resume",),
+        ("Name", "Failback"),
+        {"Name": ARGUMENT, "Failback": "--failback"},
+        values={"Failback": {"nofailback": "none", "immediate": "immediate", "policy": "policy"}},
+    ),
+    "Test-Cluster": Cmdlet(
+        ("test", "cluster"),
+        (),
+        {"Include": "--include", "Ignore": "--ignore", "ReportName": "--report", "List": "--list"},
+        frozenset({"List"}),
+    ),
 }  # fmt: skip
 """Cmdlets that are commands of ours."""
 
@@ -95,7 +108,6 @@ INSTEAD: Final[dict[str, str]] = {
     "Get-ClusterOwnerNode": "`hvc get group -o wide` shows preferred and possible owners",
     "Get-ClusterParameter": "`hvc get cluster -o yaml` shows all properties",
     "Get-ClusterAvailableDisk": "`hvc status` shows every LUN and what it is for",
-    "Test-Cluster": "`hvc check FILE` checks a lab file",
     "Start-ClusterResource": "a group is one disk and one VM, brought online together: `hvc start group NAME`",
     "Stop-ClusterResource": "a group is one disk and one VM, taken offline together: `hvc stop group NAME`",
     "Move-ClusterVirtualMachineRole": "a VM is not migrated live; `hvc move group NAME --node NODE` boots it again",
@@ -108,10 +120,10 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("SharedVolume", "there are no Cluster Shared Volumes"),
     ("StorageSpacesDirect", "all storage is the one array"),
     ("FaultDomain", "nodes have no place"),
-    ("AffinityRule", "placement knows no rules"),
-    ("GroupSet", "no group waits for another one"),
-    ("GroupToSet", "no group waits for another one"),
-    ("GroupFromSet", "no group waits for another one"),
+    ("AffinityRule", "affinity rules are those of the lab file"),
+    ("GroupSet", "sets of groups are those of the lab file"),
+    ("GroupToSet", "sets of groups are those of the lab file"),
+    ("GroupFromSet", "sets of groups are those of the lab file"),
     ("VMMonitoredItem", "no application runs in a VM but its journal"),
     ("VMMonitoredState", "no application runs in a VM but its journal"),
     ("VirtualMachineConfiguration", "a VM's configuration is its lab file"),

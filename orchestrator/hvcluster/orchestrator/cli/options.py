@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROJECT: Final = "hvcluster"
 """The compose project that is meant when none is named."""
 _COMMAND: Final = re.compile(
-    "`(hvc (?:status|watch|get|why|log|journal|kill|start|freeze|thaw|stop|pause|resume|wipe|cut|heal|bus|san"
+    "`(hvc (?:status|watch|get|why|test|log|journal|kill|start|freeze|thaw|stop|pause|resume|wipe|cut|heal|bus|san"
     "|move|online|offline|probe|down)[^`]*)`"
 )
 """Commands in remedies that mean one lab."""

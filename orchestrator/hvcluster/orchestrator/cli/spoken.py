@@ -113,7 +113,8 @@ class _Line:
 
     def _value(self, name: str, text: str) -> Iterator[str]:
         to = self._parameters[name]
-        values = [part for part in text.split(",") if part]
+        called = self._cmdlet.values.get(name, {})
+        values = [called.get(part.lower(), part) for part in text.split(",") if part]
         if to == IGNORED:
             return
         if to == ARGUMENT:

@@ -87,6 +87,8 @@ def sentence(account: Account, definition: ClusterDefinition) -> str:
         case Trigger.NODE:
             lost = definition.node_name(account.previous)
             return f"{name} went{before} to {owner} because {lost} was removed from membership: {reason}."
+        case Trigger.FAILURE if account.previous == account.owner:
+            return f"{name} was started again on {owner} because it failed there: {reason}."
         case Trigger.FAILURE:
             return f"{name} went{before} to {owner} because it failed where it was: {reason}."
         case Trigger.PREEMPTED:
