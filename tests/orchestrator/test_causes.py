@@ -11,10 +11,10 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.vocabulary import NodeId
 from hvcluster.orchestrator import lab_file
-from hvcluster.orchestrator.causes import Account, Phase, Trigger, explain, named
+from hvcluster.orchestrator.causes import Account, Phase, Trigger, explain
 from hvcluster.orchestrator.cli.why import sentence, told
 from hvcluster.orchestrator.lab_template import render
-from hvcluster.orchestrator.records import Recorded
+from hvcluster.orchestrator.records import Recorded, named
 from hvcluster.sim.scenarios import run
 from tests.scenarios.test_in_simulator import SCENARIOS, read
 
@@ -203,6 +203,23 @@ def test_a_disk_that_was_lost_is_a_failure() -> None:
     assert "another key holds it" in sentence(found, DEFINITION)
     assert kinds(found)[0] == ("DISK_LOST", Phase.CAUSE)
     assert found.online_us is None
+
+
+def test_a_group_that_was_taken_offline_and_wanted_again_says_so() -> None:
+    """An operator's offline and online: the shutdown is the cause; it is no failure."""
+    shut_down = fact(20, 1, FactKind.VM_STOPPED, "it is to be offline", group="D1", generation=1, cause="shutdown")
+    found = account(assigned(10, 1, 1), shut_down, assigned(30, 2, 2, "taken offline as planned; its last owner is up"))
+    assert (found.trigger, found.zero_us) == (Trigger.ONLINE, 20 * S)
+    assert "brought online again on HyperV-2" in sentence(found, DEFINITION)
+    assert kinds(found)[0] == ("VM_STOPPED", Phase.CAUSE)
+
+
+def test_a_group_that_gave_way_to_a_more_important_one_says_so() -> None:
+    """Preemption: the fact that names the other group is the cause."""
+    gave_way = fact(20, 3, FactKind.GROUP_PREEMPTED, "D9 needs its room", group="D1", generation=1)
+    found = account(assigned(10, 1, 1), gave_way, assigned(30, 2, 2))
+    assert found.trigger is Trigger.PREEMPTED
+    assert "D9 needs its room" in sentence(found, DEFINITION)
 
 
 def test_a_definition_is_needed_for_names_alone() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from hvcluster.model.policy import AffinityRule, GroupSet, RuleKind
 from hvcluster.model.properties import PROFILES, defaults
 from hvcluster.model.vocabulary import NodeId
 from hvcluster.orchestrator.cli.output import FORMS, render
@@ -46,6 +47,7 @@ def rows(noun: str, seen: Picture = HEALTHY) -> list[Row]:
         ("network", ("Name", "State")),
         ("networkinterface", ("Name", "Node", "Network", "State")),
         ("quorum", ("Cluster", "QuorumResource", "QuorumType")),
+        ("faultdomain", ("Name", "Type", "ParentName", "ChildrenNames")),
         ("cluster", ("Name",)),
     ],
 )
@@ -113,6 +115,26 @@ def test_the_quorum_type_is_named_as_the_version_names_it(profile: str) -> None:
     (row,) = rows("quorum", seen)
     assert row["QuorumType"] == ("Majority" if modern else "NodeAndDiskMajority")
     assert row["QuorumResource"] == "Cluster Disk 1"
+
+
+def test_rules_sets_and_sites_are_those_of_the_definition() -> None:
+    """Get-ClusterAffinityRule, Get-ClusterGroupSet, Get-ClusterFaultDomain: what the lab file wished for."""
+    known = HEALTHY.definition
+    wished = replace(
+        known,
+        nodes=(*(replace(node, site="North") for node in known.nodes[:2]), known.nodes[2]),
+        rules=(AffinityRule("apart", RuleKind.DIFFERENT_NODE, ("D1", "D2"), soft=True),),
+        sets=(GroupSet("first", ("D1",)), GroupSet("second", ("D2",), after=("first",), trigger_delay=False)),
+    )
+    seen = replace(HEALTHY, definition=wished)
+    (rule,) = rows("affinityrule", seen)
+    assert (rule["RuleType"], rule["Groups"], rule["SoftAntiAffinity"]) == ("DifferentNode", ["D1", "D2"], True)
+    assert [row["ProviderNames"] for row in rows("groupset", seen)] == [[], ["first"]]
+    assert [row["StartupDelayTrigger"] for row in rows("groupset", seen)] == ["Delay", "Online"]
+    site, *nodes = rows("faultdomain", seen)
+    assert (site["Name"], site["ChildrenNames"]) == ("North", ["HyperV-1", "HyperV-2"])
+    assert [row["ParentName"] for row in nodes] == ["North", "North", None]
+    assert rows("affinityrule") == []
 
 
 def test_forms() -> None:

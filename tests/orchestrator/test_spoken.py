@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
@@ -21,6 +23,7 @@ def said(line: str) -> str:
     [
         ("move group D1 --node HyperV-2", "move D1 --node HyperV-2"),
         ("suspend node HyperV-2", "pause HyperV-2"),
+        ("suspend HyperV-2 --drain", "pause HyperV-2 --drain"),
         ("resume node HyperV-2", "resume HyperV-2"),
         ("start node HyperV-2", "start HyperV-2"),
         ("stop node HyperV-2", "stop HyperV-2"),
@@ -45,8 +48,8 @@ def test_a_verb_with_a_noun_is_the_plain_command(line: str, expected: str) -> No
         ("GET-CLUSTER -Cluster TWO", "get cluster --lab TWO"),
         ("Move-ClusterGroup D1 -Node HyperV-2", "move D1 --to HyperV-2"),
         ("Move-ClusterGroup D1 HyperV-2", "move D1 --to HyperV-2"),
-        ("Move-ClusterGroup -Node HyperV-2 -Name D1", "move --to HyperV-2 D1"),
-        ("Move-ClusterGroup -No:HyperV-2 D1 --lab X", "move --to HyperV-2 D1 --lab X"),
+        ("Move-ClusterGroup -Node HyperV-2 -Name D1", "move D1 --to HyperV-2"),
+        ("Move-ClusterGroup -No:HyperV-2 D1 --lab X", "move D1 --to HyperV-2 --lab X"),
         ("Stop-ClusterGroup -Name D1", "offline D1"),
         ("Start-ClusterGroup D1", "online D1"),
         ("Stop-ClusterNode HyperV-1 -Force", "stop HyperV-1"),
@@ -59,6 +62,9 @@ def test_a_verb_with_a_noun_is_the_plain_command(line: str, expected: str) -> No
          "get log --use-local-time --time-span 5 --destination . --node A --node B"),
         ("Get-ClusterLog -UseLocalTime:$false", "get log"),
         ("Get-ClusterQuorum --help", "get quorum --help"),
+        ("Set-ClusterOwnerNode -Owners HyperV-1,HyperV-2 -Group D1", "set group D1 preferred=HyperV-1,HyperV-2"),
+        ("Get-WinEvent Microsoft-Windows-FailoverClustering/Operational -MaxEvents 3",
+         "get events --channel Operational --last 3"),
         ("Get-ClusterLog --use-local-time A --level 4", "get log --use-local-time --node A --level 4"),
     ],
 )  # fmt: skip
@@ -126,3 +132,15 @@ def test_no_reason_is_hidden_behind_a_shorter_one() -> None:
     parts = [part for part, _ in REASONS]
     hidden = [(early, late) for at, early in enumerate(parts) for late in parts[at + 1 :] if early in late]
     assert hidden == []
+
+
+def test_the_document_lists_every_cmdlet_with_what_it_takes() -> None:
+    """docs/cmdlets.md: each cmdlet with its command and those of its parameters that have something behind them."""
+    document = (Path(__file__).parents[2] / "docs" / "cmdlets.md").read_text(encoding="utf-8")
+    expected = []
+    for name, cmdlet in CMDLETS.items():
+        options = options_of(cmdlet.words)
+        taken = [each for each, to in cmdlet.parameters.items() if to == ARGUMENT or to in options or "{}" in to]
+        shown = f" {', '.join(taken)}" if taken else ""
+        expected.append(f"| `{name}` | `hvc {' '.join(cmdlet.words)}` |{shown} |")
+    assert sorted(line for line in document.splitlines() if line.startswith("| `")) == sorted(expected)

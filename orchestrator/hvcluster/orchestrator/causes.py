@@ -6,7 +6,6 @@ known.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,9 +15,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import NOBODY, NodeId
 
-from .records import Recorded
-
-_NUMBERED: Final = re.compile(r"\bnode (\d+)\b")
+from .records import Recorded, named
 
 
 class Trigger(Enum):
@@ -28,6 +25,7 @@ class Trigger(Enum):
     NODE = "the node that had it was removed from membership"
     FAILURE = "it failed where it was"
     PREEMPTED = "it gave up its place to a group of higher priority"
+    ONLINE = "it had been taken offline on purpose, and was wanted online again"
     FORMED = "the cluster formed"
     UNKNOWN = "no fact that can be read says so"
 
@@ -63,6 +61,7 @@ _PHASES: Final[dict[str, Phase]] = {
     "GROUP_WAITING": Phase.CAUSE,
     "GROUP_FAILED": Phase.CAUSE,
     "GROUP_CONFLICT": Phase.CAUSE,
+    "GROUP_PREEMPTED": Phase.CAUSE,
     "NODE_PAUSED": Phase.CAUSE,
     "CLUSTER_FORMED": Phase.CAUSE,
     "NODE_LEAVING": Phase.CAUSE,
@@ -79,7 +78,7 @@ _SHARED: Final = frozenset(
 """Facts of the whole cluster that belong to the account while it lasts."""
 _LOSSES: Final = frozenset({"QUORUM_LOST", "NODE_REMOVED", "SERVICE_STOPPED", "SERVICE_STARTED", "PATH_DOWN"})
 """What a node that was lost may have recorded itself."""
-_HELD_UP: Final = frozenset({"GROUP_WAITING", "GROUP_FAILED", "GROUP_CONFLICT"})
+_HELD_UP: Final = frozenset({"GROUP_WAITING", "GROUP_FAILED", "GROUP_CONFLICT", "GROUP_PREEMPTED"})
 """Why a group that should have run did not yet."""
 _FAILURES: Final = frozenset({"RESOURCE_FAILED", "DISK_LOST", "VM_STOPPED", "PATH_DOWN"})
 
@@ -109,11 +108,6 @@ class Account:
     zero_us: int
     online_us: int | None
     unknown: tuple[str, ...]
-
-
-def named(text: str, definition: ClusterDefinition) -> str:
-    """A sentence with the names of nodes in place of their numbers."""
-    return _NUMBERED.sub(lambda match: definition.node_name(NodeId(int(match[1]))), text)
 
 
 def explain(
@@ -191,13 +185,15 @@ class _Inquiry:
 
     def _reason(self, trigger: Trigger, cause: Recorded | None, said: str) -> str:
         """The leader's own words, or those of the fact where a failed resource said more."""
-        words = cause.reason if trigger is Trigger.FAILURE and cause is not None and cause.reason not in said else ""
+        more = trigger in (Trigger.FAILURE, Trigger.PREEMPTED)
+        words = cause.reason if more and cause is not None and cause.reason not in said else ""
         return named("; ".join(text for text in (said, words) if text), self._definition)
 
     def _trigger(self, chosen: Recorded, previous: NodeId, since: int) -> tuple[Trigger, Recorded | None]:
         """The newest fact of its time that made the leader look for an owner."""
         seen = chosen.number("generation") - 1
-        for fact in reversed([f for f in self._facts if since <= f.wall_us <= chosen.wall_us]):
+        window = [f for f in self._facts if since <= f.wall_us <= chosen.wall_us]
+        for fact in reversed(window):
             if fact.kind == "GROUP_MOVING" and self._is(fact, seen):
                 return Trigger.MOVE, fact
             if fact.kind == "GROUP_PREEMPTED" and self._is(fact, seen):
@@ -208,7 +204,8 @@ class _Inquiry:
                 return Trigger.NODE, fact
             if fact.kind in _FAILURES and previous and fact.node == previous and self._failure(fact, seen, chosen):
                 return Trigger.FAILURE, fact
-        return Trigger.UNKNOWN, None
+        stopped = [f for f in window if f.kind == "VM_STOPPED" and self._is(f, seen)]
+        return (Trigger.ONLINE, stopped[-1]) if stopped else (Trigger.UNKNOWN, None)
 
     def _failure(self, fact: Recorded, seen: int, chosen: Recorded) -> bool:
         if fact.kind == "PATH_DOWN":

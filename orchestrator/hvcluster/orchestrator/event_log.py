@@ -16,7 +16,7 @@ from hvcluster.model.events import PROVIDER, Event, event_of
 from hvcluster.model.vocabulary import NodeId
 
 from .cluster_log import stamp
-from .records import Recorded
+from .records import Recorded, named
 from .views import Json
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
@@ -55,7 +55,7 @@ def _message(event: Event, fact: Recorded, definition: ClusterDefinition) -> str
     if "lun" in fact.about:
         about.append(f"disk 'Cluster Disk {fact.about['lun']}'")
     whom = f" ({', '.join(about)})" if about else ""
-    return f"{event.gist}{whom}: {fact.reason}"
+    return f"{event.gist}{whom}: {named(fact.reason, definition)}"
 
 
 def row(entry: Entry) -> dict[str, Json]:

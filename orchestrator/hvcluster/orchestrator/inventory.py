@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from hvcluster.model import codec
+from hvcluster.model.policy import Policy
+from hvcluster.model.policy_file import policy_values
 from hvcluster.model.vocabulary import NodeId
 
 from .cluster_log import WITH_SECTIONS as MODERN
@@ -18,6 +21,9 @@ from .lab import BUS_NAMES
 from .picture import Picture
 from .state import Life
 from .views import Json, witness_holder
+
+if TYPE_CHECKING:
+    from hvcluster.v1 import node_pb2
 
 Row = dict[str, Json]
 BUS: Final = "Cluster Network "
@@ -52,6 +58,8 @@ def _nodes(picture: Picture, _: Addresses) -> list[Row]:
                 "State": word(row.state) if row is not None else "Unknown",
                 "NodeWeight": node.weight if row is None else row.weight,
                 "DynamicWeight": None if row is None else row.dynamic_weight,
+                "DrainStatus": None if row is None else word(row.drain),
+                "Site": node.site or None,
                 "Incarnation": None if row is None else row.incarnation,
                 "Service": None if answer is None else word(answer.service),
                 "Process": lives.get(node.id, Life.DEAD).value,
@@ -59,6 +67,14 @@ def _nodes(picture: Picture, _: Addresses) -> list[Row]:
             }
         )
     return found
+
+
+def _policy(row: node_pb2.GroupRow) -> Policy | None:
+    """The wishes for a group; None where a node of another version tells them otherwise."""
+    try:
+        return codec.load(Policy, row.policy.encode())
+    except codec.Malformed:
+        return None
 
 
 def _groups(picture: Picture, addresses: Addresses) -> list[Row]:
@@ -69,12 +85,14 @@ def _groups(picture: Picture, addresses: Addresses) -> list[Row]:
             "OwnerNode": picture.node_name(row.owner) if row.owner else None,
             "State": word(row.state),
             "GroupType": "VirtualMachine",
+            "Priority": None if (policy := _policy(row)) is None else int(policy.priority),
             "Generation": row.generation,
             "PreferredOwners": [picture.node_name(node) for node in row.preferred],
             "PossibleOwners": [picture.node_name(node) for node in row.possible],
             "MovingTo": picture.node_name(row.moving_to) if row.moving_to else None,
             "Address": str(addresses.vms[row.name]) if row.name in addresses.vms else None,
             "Reason": row.reason,
+            "Policy": None if policy is None else policy_values(policy),
         }
         for row in (best.groups if best is not None else ())
     ]
@@ -195,13 +213,55 @@ def _cluster(picture: Picture, _: Addresses) -> list[Row]:
     ]
 
 
+def _rules(picture: Picture, _: Addresses) -> list[Row]:
+    return [
+        {"Name": rule.name, "RuleType": word(rule.kind.name), "Groups": [*rule.groups], "SoftAntiAffinity": rule.soft}
+        for rule in picture.definition.rules
+    ]
+
+
+def _sets(picture: Picture, _: Addresses) -> list[Row]:
+    return [
+        {
+            "Name": each.name,
+            "GroupNames": [*each.groups],
+            "ProviderNames": [*each.after],
+            "StartupDelayTrigger": "Delay" if each.trigger_delay else "Online",
+            "StartupDelay": each.startup_delay_ms // 1000,
+        }
+        for each in picture.definition.sets
+    ]
+
+
+def _domains(picture: Picture, _: Addresses) -> list[Row]:
+    """Sites, then the nodes in them."""
+    definition = picture.definition
+    sites = sorted({node.site for node in definition.nodes if node.site})
+    found: list[Row] = [
+        {
+            "Name": site,
+            "Type": "Site",
+            "ParentName": None,
+            "ChildrenNames": [node.name for node in definition.nodes if node.site == site],
+        }
+        for site in sites
+    ]
+    found += [
+        {"Name": node.name, "Type": "Node", "ParentName": node.site or None, "ChildrenNames": []}
+        for node in definition.nodes
+    ]
+    return found
+
+
 NOUNS: Final[dict[str, Noun]] = {
     "node": Noun(
-        ("Name", "ID", "State"), ("NodeWeight", "DynamicWeight", "Incarnation", "Service", "Process", "Groups"), _nodes
+        ("Name", "ID", "State"),
+        ("NodeWeight", "DynamicWeight", "DrainStatus", "Site", "Incarnation", "Service", "Process", "Groups"),
+        _nodes,
     ),
     "group": Noun(
         ("Name", "OwnerNode", "State"),
-        ("GroupType", "Generation", "PreferredOwners", "PossibleOwners", "Address", "Reason"),
+        ("GroupType", "Priority", "Generation", "PreferredOwners", "PossibleOwners", "Address", "Reason"),
         _groups,
     ),
     "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
@@ -212,6 +272,9 @@ NOUNS: Final[dict[str, Noun]] = {
     ),
     "network": Noun(("Name", "State"), ("Role", "Broker"), _networks),
     "networkinterface": Noun(("Name", "Node", "Network", "State"), (), _interfaces),
+    "faultdomain": Noun(("Name", "Type", "ParentName", "ChildrenNames"), (), _domains),
+    "affinityrule": Noun(("Name", "RuleType", "Groups"), ("SoftAntiAffinity",), _rules),
+    "groupset": Noun(("Name", "GroupNames", "ProviderNames", "StartupDelayTrigger", "StartupDelay"), (), _sets),
     "cluster": Noun(("Name",), ("Id", "Profile", "Nodes", "Groups", "Healthy"), _cluster),
 }
 """What `hvc get` lists, by its noun; each is a cmdlet of the product with `Get-Cluster` before it."""

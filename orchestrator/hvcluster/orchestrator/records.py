@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NodeId
 
 from .driver import Address, Driver, Member
-from .observer import MAX_FACTS, Observer
+from .observer import MAX_FACTS, Observer, Told
 from .state import Life, Role
 
 if TYPE_CHECKING:
     from hvcluster.v1 import node_pb2
 
+_NUMBERED: Final = re.compile(r"\bnode (\d+)\b")
 FILES: Final = ("facts.jsonl.1", "facts.jsonl")
 """The older file first; a node begins a new one when the first is large."""
 
@@ -55,6 +58,11 @@ class Records:
     unread: tuple[NodeId, ...] = ()
 
 
+def named(text: str, definition: ClusterDefinition) -> str:
+    """A sentence with the names of nodes in place of their numbers, as people read it."""
+    return _NUMBERED.sub(lambda match: definition.node_name(NodeId(int(match[1]))), text)
+
+
 async def read(observer: Observer) -> Records:
     """The record of every node of the lab."""
     driver = observer.driver
@@ -72,6 +80,26 @@ async def read(observer: Observer) -> Records:
     facts = [fact for told in lists for fact in told or ()]
     unread = tuple(node for node, told in zip(numbers, lists, strict=True) if told is None)
     return Records(tuple(sorted(facts, key=_order)), unread)
+
+
+def as_told(fact: Recorded) -> Told:
+    """The same fact as a node tells it."""
+    from hvcluster.v1 import node_pb2
+
+    return Told(
+        fact.node,
+        node_pb2.FactLine(
+            sequence=fact.sequence,
+            wall_us=fact.wall_us,
+            monotonic_us=fact.monotonic_us,
+            kind=fact.kind,
+            node=fact.node,
+            event_id=fact.event_id,
+            reason=fact.reason,
+            line=fact.line,
+            about=fact.about,
+        ),
+    )
 
 
 def _order(fact: Recorded) -> tuple[int, int, int]:

@@ -14,8 +14,8 @@ class Cmdlet:
     """A cmdlet as a command line of ours.
 
     `words` begin it. `positional` are the parameters that need no name, in their order. `parameters` gives each one
-    what it becomes: an option of ours, `ARGUMENT` or `IGNORED`; those in `switches` take no value. An option that our
-    command does not have is answered as not emulated.
+    what it becomes: an option of ours, `ARGUMENT`, `IGNORED`, or a word with `{}` for the value; those in `switches`
+    take no value. An option that our command does not have is answered as not emulated.
     """
 
     words: tuple[str, ...]
@@ -39,6 +39,9 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Get-ClusterResource": Cmdlet(("get", "resource"), parameters=_NAME),
     "Get-ClusterNetwork": Cmdlet(("get", "network"), parameters=_NAME),
     "Get-ClusterNetworkInterface": Cmdlet(("get", "networkinterface"), parameters=_NAME),
+    "Get-ClusterFaultDomain": Cmdlet(("get", "faultdomain"), parameters=_NAME),
+    "Get-ClusterAffinityRule": Cmdlet(("get", "affinityrule"), parameters=_NAME),
+    "Get-ClusterGroupSet": Cmdlet(("get", "groupset"), parameters=_NAME),
     "Get-ClusterQuorum": Cmdlet(("get", "quorum"), ()),
     "Get-ClusterLog": Cmdlet(
         ("get", "log"),
@@ -91,6 +94,20 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
         {"Name": ARGUMENT, "Failback": "--failback"},
         values={"Failback": {"nofailback": "none", "immediate": "immediate", "policy": "policy"}},
     ),
+    "Set-ClusterOwnerNode": Cmdlet(
+        ("set", "group"), ("Owners",), {"Group": ARGUMENT, "Owners": "preferred={}", "Resource": "--resource"}
+    ),
+    "Get-WinEvent": Cmdlet(
+        ("get", "events"),
+        ("LogName",),
+        {"LogName": "--channel", "ComputerName": "--node", "MaxEvents": "--last"},
+        values={
+            "LogName": {
+                "system": "System",
+                "microsoft-windows-failoverclustering/operational": "Operational",
+            }
+        },
+    ),
     "Test-Cluster": Cmdlet(
         ("test", "cluster"),
         (),
@@ -119,13 +136,13 @@ INSTEAD: Final[dict[str, str]] = {
 REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("SharedVolume", "there are no Cluster Shared Volumes"),
     ("StorageSpacesDirect", "all storage is the one array"),
-    ("FaultDomain", "nodes have no place"),
+    ("FaultDomain", "a node's site is that of the lab file, and there is no other level"),
     ("AffinityRule", "affinity rules are those of the lab file"),
     ("GroupSet", "sets of groups are those of the lab file"),
     ("GroupToSet", "sets of groups are those of the lab file"),
     ("GroupFromSet", "sets of groups are those of the lab file"),
-    ("VMMonitoredItem", "no application runs in a VM but its journal"),
-    ("VMMonitoredState", "no application runs in a VM but its journal"),
+    ("VMMonitoredItem", "a VM has one application, its journal, and its host always watches it"),
+    ("VMMonitoredState", "a VM has one application, its journal, and its host always watches it"),
     ("VirtualMachineConfiguration", "a VM's configuration is its lab file"),
     ("VirtualMachineRole", "the VMs of a cluster are those of its lab file"),
     ("Role", "VMs are the only roles"),
@@ -139,12 +156,11 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("FunctionalLevel", "a cluster has one profile from its creation on"),
     ("ExcludedAdapter", "a host's networks are its two buses"),
     ("Quorum", "witness and votes are those of the lab file"),
-    ("OwnerNode", "owners are those of the lab file"),
     ("Node", "a cluster's nodes are those of its lab file"),
     ("Resource", "a group is always one disk and one VM"),
     ("Group", "the groups of a cluster are those of its lab file"),
     ("Disk", "the LUNs of a cluster are those of its lab file"),
-    ("Parameter", "properties are those of the lab file"),
+    ("Parameter", "properties are those of the lab file; `hvc set group` changes a VM's policy"),
     ("Log", "the log is what nodes recorded, whatever its level"),
     ("DiagnosticInfo", "`hvc get log`, `hvc get events` and `hvc journal` show what there is"),
 )

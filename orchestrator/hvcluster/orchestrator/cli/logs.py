@@ -115,13 +115,24 @@ def _write(logs: dict[str, list[str]], folder: Path) -> None:
 @click.option("-n", "--node", "nodes", multiple=True, metavar="NODE", help="Only these nodes.")
 @click.option("--id", "ids", multiple=True, type=int, help="Only these event ids.")
 @click.option("--since", metavar="WHEN", help="30s, 90 (minutes), 2h, 1d ago, or a time as the log shows it (GMT).")
+@click.option("--channel", type=click.Choice(["System", "Operational"], case_sensitive=False), help="Only this one.")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @lab_options
-def events(nodes: tuple[str, ...], ids: tuple[int, ...], since: str | None, as_json: bool, choice: Choice) -> None:
+def events(
+    nodes: tuple[str, ...],
+    ids: tuple[int, ...],
+    since: str | None,
+    channel: str | None,
+    last: int | None,
+    as_json: bool,
+    choice: Choice,
+) -> None:
     """The event log: every recorded fact that the product has an event id for, oldest first.
 
     \b
     hvc get events --id 1135 --since 1h
+    hvc Get-WinEvent -LogName Microsoft-Windows-FailoverClustering/Operational
     """
     from hvcluster.model.events import EVENTS
     from hvcluster.orchestrator import event_log
@@ -142,13 +153,14 @@ def events(nodes: tuple[str, ...], ids: tuple[int, ...], since: str | None, as_j
             entry
             for entry in event_log.entries(found.facts, driver.definition)
             if entry.fact.node in wanted and entry.fact.wall_us >= begin and (not ids or entry.event.id in ids)
+            if channel is None or entry.event.channel.name.lower() == channel.lower()
         ]
-        for entry in rows:
+        for entry in rows[-last:] if last is not None else rows:
             if as_json:
                 click.echo(json.dumps(event_log.row(entry)))
                 continue
-            level, channel = entry.event.level.name.capitalize(), entry.event.channel.value.rpartition("/")[2]
+            level, where = entry.event.level.name.capitalize(), entry.event.channel.name.capitalize()
             when = stamp(entry.fact.wall_us)
-            click.echo(f"{when}  {entry.event.id:<5} {level:<12} {channel:<12} {entry.computer:<12} {entry.message}")
+            click.echo(f"{when}  {entry.event.id:<5} {level:<12} {where:<12} {entry.computer:<12} {entry.message}")
 
     asyncio.run(work(choice.driver()))

@@ -1,4 +1,4 @@
-"""`hvc get node`, `group`, `resource`, `quorum`, `network`, `networkinterface`, `cluster`.
+"""`hvc get` of everything that a picture shows: nodes, groups, resources, quorum, networks, rules, the cluster.
 
 Law: one look at the lab, and the rows of one noun in the form that was asked for.
 """
@@ -62,4 +62,7 @@ resource = _command("resource", "The resources of all groups, and the witness.",
 quorum = _command("quorum", "The witness and the votes.", "Get-ClusterQuorum")
 network = _command("network", "The heartbeat networks.", "Get-ClusterNetwork")
 networkinterface = _command("networkinterface", "Each node's way to each network.", "Get-ClusterNetworkInterface")
+faultdomain = _command("faultdomain", "Sites and the nodes in them.", "Get-ClusterFaultDomain")
+affinityrule = _command("affinityrule", "Which groups share a node or keep apart.", "Get-ClusterAffinityRule")
+groupset = _command("groupset", "Which groups start after which.", "Get-ClusterGroupSet")
 cluster = _command("cluster", "The cluster; with -o json or yaml also its properties.", "Get-Cluster")

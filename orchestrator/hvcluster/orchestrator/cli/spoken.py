@@ -43,9 +43,9 @@ def plain(arguments: Sequence[str], options: Options) -> list[str]:
         word = _WITH_NOUN.get((first.lower(), arguments[1].lower()))
         if word is not None:
             return [word, *arguments[2:]]
-    if not _CMDLET.fullmatch(first):
-        return [*arguments]
     known = {name.lower(): name for name in (*CMDLETS, *NOT_EMULATED)}
+    if first.lower() not in known and not _CMDLET.fullmatch(first):
+        return ["pause" if first == "suspend" else first, *arguments[1:]]
     name = known.get(first.lower())
     if name is None:
         from hvcluster.orchestrator.lab_reader import near
@@ -55,7 +55,9 @@ def plain(arguments: Sequence[str], options: Options) -> list[str]:
     if name in NOT_EMULATED:
         raise Failure(Exit.REFUSED, f"{name} is not emulated: {reason(name)}", "docs/conformance.md lists what is")
     cmdlet = CMDLETS[name]
-    return [*cmdlet.words, *_Line(name, cmdlet, options(cmdlet.words)).words(arguments[1:])]
+    line = _Line(name, cmdlet, options(cmdlet.words))
+    rest = list(line.words(arguments[1:]))
+    return [*cmdlet.words, *line.named, *rest]
 
 
 class _Line:
@@ -68,6 +70,8 @@ class _Line:
         self._parameters = {**_COMMON, **cmdlet.parameters}
         self._switches = cmdlet.switches | {name for name, to in _COMMON.items() if to == IGNORED}
         self._free = list(cmdlet.positional)
+        self.named: list[str] = []
+        """What the command is about; it comes before everything else."""
 
     def words(self, arguments: Sequence[str]) -> Iterator[str]:
         rest = iter(arguments)
@@ -118,7 +122,10 @@ class _Line:
         if to == IGNORED:
             return
         if to == ARGUMENT:
-            yield from values
+            self.named += values
+            return
+        if "{}" in to:
+            yield to.format(text)
             return
         if to not in self._options:
             raise Failure(Exit.REFUSED, f"-{name} of {self._name} is not emulated", "leave it out")

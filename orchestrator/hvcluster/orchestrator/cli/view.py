@@ -88,7 +88,7 @@ def watch(choice: Choice) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @lab_options
 def log(follow: bool, nodes: tuple[str, ...], kinds: tuple[str, ...], as_json: bool, choice: Choice) -> None:
-    """The cluster log of all nodes, merged by time.
+    """The cluster log of all nodes, merged by time; what dead nodes wrote is read from their files.
 
     \b
     hvc log -f -k GROUP_ASSIGNED -k VM_ONLINE
@@ -120,9 +120,11 @@ def log(follow: bool, nodes: tuple[str, ...], kinds: tuple[str, ...], as_json: b
 
 
 async def _facts(observer: Observer, driver: Driver, follow: bool) -> AsyncIterator[Told]:
-    for told in await observer.all_facts() if not follow else ():
-        yield told
     if not follow:
+        from hvcluster.orchestrator import records
+
+        for fact in (await records.read(observer)).facts:
+            yield records.as_told(fact)
         return
     addresses = await driver.addresses()
     waiting: list[Told] = []

@@ -93,6 +93,8 @@ def sentence(account: Account, definition: ClusterDefinition) -> str:
             return f"{name} went{before} to {owner} because it failed where it was: {reason}."
         case Trigger.PREEMPTED:
             return f"{name} gave up its place{before} to a group of higher priority and got {owner}: {reason}."
+        case Trigger.ONLINE:
+            return f"{name} was brought online again on {owner}; it had been taken offline on purpose: {reason}."
         case Trigger.FORMED:
             return f"{name} was given to {owner} when the cluster formed: {reason}."
         case Trigger.UNKNOWN:
@@ -101,8 +103,8 @@ def sentence(account: Account, definition: ClusterDefinition) -> str:
 
 def told(account: Account, definition: ClusterDefinition, unknown: list[str]) -> list[str]:
     """The account as lines for people."""
-    from hvcluster.orchestrator.causes import named
     from hvcluster.orchestrator.cluster_log import stamp
+    from hvcluster.orchestrator.records import named
 
     able = ", ".join(definition.node_name(node) for node in account.candidates) or "nobody else"
     lines = [
@@ -124,7 +126,7 @@ def told(account: Account, definition: ClusterDefinition, unknown: list[str]) ->
 
 def _text(step: Step, definition: ClusterDefinition) -> str:
     from hvcluster.model.facts import FactKind
-    from hvcluster.orchestrator.causes import named
+    from hvcluster.orchestrator.records import named
 
     kind = FactKind.__members__.get(step.fact.kind)
     meaning = kind.meaning if kind is not None else step.fact.kind.lower().replace("_", " ")

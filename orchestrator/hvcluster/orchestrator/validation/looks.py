@@ -9,6 +9,7 @@ from itertools import combinations
 
 from hvcluster.model import properties
 from hvcluster.model.definition import initiator_name
+from hvcluster.model.policy import complaints
 from hvcluster.model.vocabulary import NodeId
 from hvcluster.orchestrator.inventory import BUS, network_state
 from hvcluster.orchestrator.lab import BUS_NAMES, size_text
@@ -182,7 +183,7 @@ def _may_own(picture: Picture, lun: int) -> list[str]:
     group = next((group for group in definition.groups if group.lun == lun), None)
     if group is None:
         return []
-    return [node.name for node in definition.nodes if not group.possible or node.id in group.possible]
+    return [node.name for node in definition.nodes if group.may_run_on(node.id)]
 
 
 def services(picture: Picture) -> list[Line]:
@@ -220,7 +221,8 @@ def same_database(picture: Picture) -> list[Line]:
 def settings(picture: Picture) -> list[Line]:
     """The cluster's properties fit together, and nobody sent what could not be read."""
     values = picture.definition.properties
-    lines = [failed(f"{name}: {sentence}") for name, sentence in properties.problems(values)]
+    broken = [*properties.problems(values), *complaints(picture.definition.rules, picture.definition.sets)]
+    lines = [failed(f"{name}: {sentence}") for name, sentence in broken]
     if not lines:
         lines.append(ok(f"the properties fit together; profile {values.profile}, time scale {values.time_scale:g}"))
     for number, answer in sorted(picture.answers.items()):
