@@ -197,7 +197,8 @@ def test_labs_and_schedules_are_drawn_from_the_seed_alone() -> None:
     words = {strike.fault.word for seed in range(60) for strike in draw(Plan(), seed)}
     never = {FaultWord.ORCHESTRATOR_KILL, FaultWord.KILL_ALL, FaultWord.START_ALL, FaultWord.MEND}
     mending = {
-        FaultWord.START, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.BUS_START, FaultWord.SAN_START
+        FaultWord.START, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.ONLINE, FaultWord.BUS_START,
+        FaultWord.SAN_START,
     }  # fmt: skip
     assert words == set(FaultWord) - never - mending
 
