@@ -75,6 +75,7 @@ class Bench:
     paths: tuple[PathName, ...] = (A,)
     answer: Callable[[SubmitScsi], Result | None] | None = None
     format_blank: bool | None = None
+    freeze_us: int = 0
 
     def __post_init__(self) -> None:
         self.guest = Guest(
@@ -86,6 +87,7 @@ class Bench:
             DISK_TIMEOUT_US,
             self.paths,
             self.format_blank,
+            self.freeze_us,
         )
         self.now = 0
         self.timers: dict[str, int] = {}

@@ -77,6 +77,7 @@ groups = st.builds(
     st.integers(0, 10_000),
     policies,
     st.integers(0, 4096),
+    st.none() | st.integers(0, 300_000),
 )
 
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
@@ -84,7 +85,7 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.Configure, configurations, texts),
     st.builds(cmd.FormCluster, texts),
     st.builds(cmd.NodeUp, nodes, incarnations, stores),
-    st.builds(cmd.NodeDown, nodes, incarnations, texts),
+    st.builds(cmd.NodeDown, nodes, incarnations, texts, st.booleans(), st.booleans()),
     st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, numbers, numbers),
     st.builds(cmd.BeginMove, texts, generations, nodes, texts, nodes),
     st.builds(cmd.Preempt, texts, generations, texts),
@@ -95,6 +96,11 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.EndDrain, nodes, st.sampled_from(DrainStatus), texts),
     st.builds(cmd.DefineGroup, groups),
     st.builds(cmd.RemoveGroup, texts),
+    st.builds(cmd.NodeIsolated, nodes, incarnations, texts),
+    st.builds(cmd.NodeReturned, nodes, incarnations),
+    st.builds(cmd.QuarantineNode, nodes, st.integers(0, 9), texts),
+    st.builds(cmd.ReleaseNode, nodes, texts),
+    st.builds(cmd.ForgetLosses, nodes, st.integers(0, 9), st.integers(0, 9)),
 )
 
 snapshots = st.builds(Snapshot, numbers, numbers, configurations, st.binary(max_size=30))
@@ -162,4 +168,5 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.SetGroupOnline, texts, st.booleans()),
     st.builds(ev.StopNode, nodes),
     st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
+    st.builds(ev.ClearQuarantine, nodes),
 )

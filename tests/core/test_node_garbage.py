@@ -150,6 +150,8 @@ def test_operators_may_ask_anything_and_nobody_is_answered_twice(
             st.builds(ev.WillHeard, st.just("A"), senders, some.incarnations),
             st.builds(ev.PeerProbed, senders, st.sampled_from(ev.ProbeOutcome)),
             st.builds(ev.VmStarted, some.texts, some.generations),
+            st.builds(ev.VmPaused, some.texts, some.generations, some.texts),
+            st.builds(ev.VmResumed, some.texts, some.generations),
             st.builds(ev.VmStopped, some.texts, some.generations, some.texts, some.texts),
             st.builds(ev.PathChanged, st.sampled_from(("A", "B")).map(PathName), st.booleans()),
             st.builds(

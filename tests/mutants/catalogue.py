@@ -1,16 +1,17 @@
 """Every mutant: deliberate faults in the protocol, which whoever explores it must find.
 
-Law: a list; the mutants themselves stand in `in_raft`, `in_witness` and `in_disks`, the product code knows none.
+Law: a list; the mutants themselves stand in the modules `in_...`, the product code knows none.
 """
 
 from __future__ import annotations
 
 from tests.mutants.in_disks import DISKS
 from tests.mutants.in_raft import RAFT
+from tests.mutants.in_resiliency import RESILIENCY
 from tests.mutants.in_witness import WITNESS
 from tests.mutants.patching import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS)
+MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS, *RESILIENCY)
 
 
 def named(name: str) -> Mutant:

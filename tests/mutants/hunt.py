@@ -18,6 +18,13 @@ from tests.mutants.catalogue import named
 from tests.mutants.patching import Mutant, put_on
 
 _SHORT_LOG = (("snapshot_entries", 10),)
+_RESILIENT = (
+    ("resiliency_default_period_ms", 8_000),
+    ("quarantine_threshold", 2),
+    ("quarantine_duration_ms", 60_000),
+    ("guest_disk_timeout_ms", 10_000),
+    ("storage_resiliency_period_ms", 60_000),
+)
 
 MINUTES: Final = 4.0
 FAULT_EVERY_S: Final = (8.0, 15.0, 30.0)
@@ -30,6 +37,7 @@ LABS: Final[tuple[Plan, ...]] = (
     Plan(nodes=2, vms=1, paths=2, profile="ws2008r2", properties=_SHORT_LOG),
     Plan(nodes=5, vms=3, paths=2, connection_loss_detection=True, properties=_SHORT_LOG),
     Plan(nodes=4, vms=2, profile="ws2008r2"),
+    Plan(nodes=4, vms=3, witness=False, profile="ws2016", properties=_RESILIENT),
 )
 """Small labs, taken in turn: what is wrong with a protocol is wrong with few nodes, and few nodes are fast.
 

@@ -13,11 +13,13 @@ import pytest
 
 from hvcluster.model.definition import GroupDefinition, initiator_name
 from hvcluster.model.facts import Fact, FactKind
-from hvcluster.model.vocabulary import BLOCK_BYTES, US_PER_S, GroupState, LunId, NodeId
+from hvcluster.model.faults import Fault, FaultWord
+from hvcluster.model.vocabulary import BLOCK_BYTES, US_PER_S, GroupState, LunId, NodeId, ServiceState
 from hvcluster.node.core import events as ev
 from hvcluster.san.core import events as ae
 from hvcluster.sim.labs import Plan
 from hvcluster.sim.machines import Machine
+from hvcluster.sim.strikes import Strikes
 from hvcluster.sim.world import World
 
 TICKET = 7
@@ -85,7 +87,8 @@ def hide(world: World, lun: int, *from_nodes: int) -> None:
 )
 def test_four_vms_of_a_dead_host_are_shared_out_after_detection_and_regroup(profile: str, detection_s: int) -> None:
     """Oracles 1 and 2: heartbeats missed, 4.3 s of regroup, one 1135, then two VMs on each of the two survivors."""
-    plan = Plan(nodes=3, vms=4, witness=False, profile=profile, properties=(("regroup_delay_ms", 4_300),))
+    at_once = (("resiliency_default_period_ms", 0),) if profile == "ws2016" else ()
+    plan = Plan(nodes=3, vms=4, witness=False, profile=profile, properties=(("regroup_delay_ms", 4_300), *at_once))
     world = running(plan, 1, 1, 1, 1)
     died = world.now
     world.machines[NodeId(1)].kill()
@@ -96,6 +99,120 @@ def test_four_vms_of_a_dead_host_are_shared_out_after_detection_and_regroup(prof
     assert [fact.kind.event_id for fact in removed] == [1135]
     wait(world, 5)
     assert Counter(owners(world).values()) == {2: 2, 3: 2}
+
+
+@pytest.mark.conforms("oracle-1", "compute-resiliency")
+def test_a_dead_host_is_isolated_and_its_vms_fail_over_four_minutes_later() -> None:
+    """Oracle 1, ws2016: 1673 and 1681 after 10 s, the VMs stay assigned for 240 s, then 1135, 1682, two VMs each."""
+    world = running(Plan(nodes=3, vms=4, witness=False, profile="ws2016"), 1, 1, 1, 1)
+    died = world.now
+    world.machines[NodeId(1)].kill()
+    wait(world, 9)
+    assert since(world, died, FactKind.NODE_ISOLATED) == []
+    wait(world, 4)
+    (isolated,) = since(world, died, FactKind.NODE_ISOLATED)
+    (unmonitored,) = since(world, died, FactKind.VMS_UNMONITORED)
+    assert (isolated.kind.event_id, isolated.get("peer")) == (1673, 1)
+    assert (unmonitored.kind.event_id, unmonitored.get("groups")) == (1681, "D1,D2,D3,D4")
+    assert [v.node for v in leader(world).core.state.log.configuration.voters] in ([2], [3]), "its vote is gone"
+    world.run_until(isolated.at + 239 * US_PER_S)
+    assert since(world, died, FactKind.NODE_DOWN) == since(world, died, FactKind.GROUP_ASSIGNED) == []
+    assert Counter(owners(world).values()) == {1: 4}
+    wait(world, 6)
+    assert [fact.kind.event_id for fact in since(world, died, FactKind.NODE_DOWN)] == [1135]
+    assert [fact.kind.event_id for fact in since(world, died, FactKind.VMS_MONITORED)] == [1682]
+    wait(world, 5)
+    assert Counter(owners(world).values()) == {2: 2, 3: 2}
+
+
+@pytest.mark.parametrize("victim", [1, 3])
+@pytest.mark.conforms("compute-resiliency")
+def test_vms_of_a_node_that_is_back_in_time_have_never_stopped(victim: int) -> None:
+    """A node without network is isolated and its VMs go on; heard again after 2 min it is a member as before, 1680."""
+    world = running(Plan(nodes=3, vms=3, profile="ws2016"), 1, 2, 3)
+    began = world.now
+    strikes = Strikes(world)
+    strikes.strike(Fault(FaultWord.PARTITION, side=(f"HyperV-{victim}",)))
+    wait(world, 120)
+    alone = world.machines[NodeId(victim)]
+    assert list(alone.guests) == [f"D{victim}"]
+    assert alone.core.view(alone.clock()).service is ServiceState.ISOLATED
+    strikes.strike(Fault(FaultWord.HEAL))
+    wait(world, 30)
+    assert [fact.kind.event_id for fact in since(world, began, FactKind.NODE_RETURNED)] == [1680]
+    assert [fact.get("groups") for fact in since(world, began, FactKind.VMS_MONITORED)] == [f"D{victim}"]
+    for kind in (FactKind.VM_STOPPED, FactKind.SERVICE_STARTED, FactKind.NODE_DOWN, FactKind.GROUP_ASSIGNED):
+        assert since(world, began, kind) == []
+    assert world.judge.problems() == []
+    assert len(leader(world).core.state.log.configuration.voters) == 3, "its vote is back"
+
+
+@pytest.mark.conforms("compute-resiliency")
+def test_an_isolated_node_turns_its_vms_off_when_the_period_is_over() -> None:
+    """Nobody else may own the VM, so nobody fences it: the node's own clock ends it, and it boots when it is back."""
+    definition = Plan(nodes=3, vms=3, profile="ws2016").definition()
+    bound = replace(definition.groups[2], possible=(NodeId(3),))
+    world = World(replace(definition, groups=(*definition.groups[:2], bound)), 1)
+    world.start()
+    wait(world, 60)
+    strikes = Strikes(world)
+    strikes.strike(Fault(FaultWord.PARTITION, side=("HyperV-3",)))
+    alone = world.machines[NodeId(3)]
+    wait(world, 12 + 239)
+    assert list(alone.guests) == ["D3"]
+    wait(world, 20)
+    assert not alone.guests
+    assert alone.alive
+    strikes.strike(Fault(FaultWord.HEAL))
+    wait(world, 60)
+    assert world.judge.problems() == []
+
+
+@pytest.mark.conforms("compute-resiliency")
+def test_a_vm_with_a_period_of_its_own_fails_over_by_that() -> None:
+    """ResiliencyPeriod 0 of one VM: it fails over at once, while its host is waited for because of the other one."""
+    definition = Plan(nodes=3, vms=2, witness=False, profile="ws2016").definition()
+    first, second = (replace(group, owner=NodeId(1)) for group in definition.groups)
+    world = World(replace(definition, groups=(replace(first, resiliency_period_ms=0), second)), 1)
+    world.start()
+    wait(world, 60)
+    world.machines[NodeId(1)].kill()
+    wait(world, 20)
+    assert owners(world)["D1"] in (2, 3)
+    assert owners(world)["D2"] == 1
+    wait(world, 250)
+    assert owners(world)["D2"] in (2, 3)
+
+
+@pytest.mark.conforms("compute-resiliency")
+def test_a_service_that_starts_again_is_not_waited_for() -> None:
+    """The VMs died with the old life of the service: 1682 at once, and they boot again."""
+    world = running(Plan(nodes=3, vms=3, profile="ws2016"), 1, 2, 3)
+    victim = world.machines[NodeId(3)]
+    victim.kill()
+    wait(world, 30)
+    assert owners(world)["D3"] == 3
+    victim.start()
+    wait(world, 20)
+    assert world.judge.problems() == []
+    assert [fact.kind.event_id for fact in since(world, 0, FactKind.VMS_MONITORED)] == [1682]
+    assert leader(world).core.replica.database.groups["D3"].generation == 2
+
+
+@pytest.mark.conforms("compute-resiliency")
+def test_a_cluster_without_quorum_runs_its_vms_for_the_period_and_goes_on_when_it_is_back() -> None:
+    """Every node is alone: VMs go on unmonitored, and none of them has stopped when the network is mended in time."""
+    world = running(Plan(nodes=3, vms=3, witness=False, profile="ws2016"), 1, 2, 3)
+    began = world.now
+    strikes = Strikes(world)
+    for node in (1, 2):
+        strikes.strike(Fault(FaultWord.PARTITION, side=(f"HyperV-{node}",)))
+    wait(world, 100)
+    assert {fact.node for fact in since(world, began, FactKind.QUORUM_LOST)} == {1, 2, 3}
+    strikes.strike(Fault(FaultWord.HEAL))
+    wait(world, 60)
+    assert since(world, began, FactKind.VM_STOPPED) == []
+    assert world.judge.problems() == []
 
 
 @pytest.mark.parametrize("profile", ["ws2008r2", "ws2012r2"])
@@ -177,6 +294,54 @@ def test_a_node_that_dies_three_times_within_an_hour_rejoins_each_time() -> None
     assert world.judge.problems() == []
 
 
+@pytest.mark.conforms("oracle-16", "quarantine")
+def test_a_node_that_dies_three_times_within_an_hour_is_kept_out_for_two() -> None:
+    """Oracle 16, ws2016: the third time it is quarantined (1672) and refused (1675, 1676); after two hours it joins."""
+    world = running(Plan(nodes=3, vms=3, profile="ws2016"), 1, 2, 3)
+    victim = world.machines[NodeId(3)]
+    for _ in range(3):
+        assert since(world, 0, FactKind.NODE_QUARANTINED) == []
+        victim.kill()
+        wait(world, 60)
+        victim.start()
+        wait(world, 60)
+    (quarantined,) = since(world, 0, FactKind.NODE_QUARANTINED)
+    (refused,) = since(world, 0, FactKind.JOIN_REFUSED)
+    assert (quarantined.kind.event_id, quarantined.get("losses"), refused.kind.event_id) == (1672, 3, 1675)
+    assert [(fact.node, fact.kind.event_id) for fact in since(world, 0, FactKind.QUARANTINED_HERE)] == [(3, 1676)]
+    assert 3 not in owners(world).values()
+    assert 3 not in [voter.node for voter in leader(world).core.state.log.configuration.voters]
+    world.run_until(quarantined.at + 7_190 * US_PER_S)
+    assert not leader(world).core.replica.database.members[victim.node].up
+    wait(world, 60)
+    assert world.judge.problems() == []
+
+
+@pytest.mark.conforms("quarantine")
+def test_losses_are_counted_by_a_new_leader_as_well_and_forgotten_after_an_hour() -> None:
+    """Two losses, the leader dies, an hour later there is another one: nobody is quarantined."""
+    world = running(Plan(nodes=5, vms=5, profile="ws2016"), 1, 2, 3, 4, 5)
+    victim = world.machines[NodeId(5)]
+    for _ in range(2):
+        victim.kill()
+        wait(world, 30)
+        victim.start()
+        wait(world, 60)
+    first = leader(world)
+    assert first is not victim
+    first.kill()
+    wait(world, 30)
+    losses = {m.id: m.losses for m in leader(world).core.replica.database.members.values() if m.losses}
+    assert losses == {first.node: 1, victim.node: 2}
+    first.start()
+    wait(world, 3_700)
+    assert {m.losses for m in leader(world).core.replica.database.members.values()} == {0}
+    victim.kill()
+    wait(world, 30)
+    assert leader(world).core.replica.database.members[victim.node].losses == 1
+    assert since(world, 0, FactKind.NODE_QUARANTINED) == []
+
+
 @BOTH
 @pytest.mark.conforms("oracle-19")
 def test_after_a_restart_of_all_a_vm_waits_two_minutes_for_its_last_node(profile: str) -> None:
@@ -223,7 +388,8 @@ def test_a_node_without_weight_is_a_member_and_never_votes() -> None:
 @pytest.mark.conforms("owners")
 def test_a_group_goes_down_its_list_and_never_to_a_node_that_may_not_own_it() -> None:
     """Preferred owners are asked in their order, whatever else they have; the last possible owner is waited for."""
-    definition = Plan(nodes=4, vms=4, profile="ws2016").definition()
+    at_once = (("resiliency_default_period_ms", 0),)
+    definition = Plan(nodes=4, vms=4, profile="ws2016", properties=at_once).definition()
     d1, *others = definition.groups
     d1 = replace(d1, preferred=(NodeId(3), NodeId(2)), possible=(NodeId(2), NodeId(3), NodeId(4)))
     others = [replace(group, owner=NodeId(2)) for group in others]
@@ -241,3 +407,26 @@ def test_a_group_goes_down_its_list_and_never_to_a_node_that_may_not_own_it() ->
     world.machines[NodeId(3)].start()
     wait(world, 40)
     assert owners(world)["D1"] == 3
+
+
+@pytest.mark.parametrize("profile", ["ws2012r2", "ws2016"])
+@pytest.mark.conforms("storage-resiliency")
+def test_a_vm_whose_disk_is_away_for_five_minutes_is_frozen_from_2016_on(profile: str) -> None:
+    """Paused-Critical: no VM has stopped when the array is back. Before, each was turned off after a minute."""
+    world = running(Plan(nodes=2, vms=2, profile=profile), 1, 2)
+    began = world.now
+    strikes = Strikes(world)
+    strikes.strike(Fault(FaultWord.SAN_KILL))
+    wait(world, 300)
+    frozen = {str(fact.get("group")) for fact in since(world, began, FactKind.VM_PAUSED_CRITICAL)}
+    stopped = {str(fact.get("group")) for fact in since(world, began, FactKind.VM_STOPPED)}
+    assert (frozen, stopped) == ((set(), {"D1", "D2"}) if profile == "ws2012r2" else ({"D1", "D2"}, set()))
+    if profile == "ws2016":
+        assert set(owners(world)) == {"D1", "D2"}, "a paused VM is an Online resource"
+        phases = {run.phase for machine in world.machines.values() for run in machine.core.view(machine.clock()).runs}
+        assert phases == {"PAUSED"}
+    strikes.strike(Fault(FaultWord.SAN_START))
+    wait(world, 130)
+    assert world.judge.problems() == []
+    resumed = {str(fact.get("group")) for fact in since(world, began, FactKind.VM_RESUMED)}
+    assert resumed == frozen

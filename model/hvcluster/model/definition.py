@@ -29,7 +29,10 @@ class NodeDefinition:
 
 @dataclass(frozen=True, slots=True)
 class GroupDefinition:
-    """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node."""
+    """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node.
+
+    `resiliency_period_ms`: ResiliencyPeriod, None for what the cluster says.
+    """
 
     name: str
     lun: LunId
@@ -39,6 +42,7 @@ class GroupDefinition:
     boot_delay_ms: int = 1000
     policy: Policy = field(default_factory=Policy)
     memory_mb: int = 1024
+    resiliency_period_ms: int | None = None
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""

@@ -53,6 +53,12 @@ class Properties:
     auto_balancer_level: int = 1
     auto_balancer_interval_ms: int = 1_800_000
     snapshot_entries: int = 2_000
+    resiliency_level: int = 0
+    resiliency_default_period_ms: int = 0
+    quarantine_threshold: int = 0
+    quarantine_duration_ms: int = 7_200_000
+    quarantine_window_ms: int = 3_600_000
+    storage_resiliency_period_ms: int = 0
 
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
@@ -77,6 +83,12 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "auto_balancer_level": (1, 3),
     "auto_balancer_interval_ms": (1_000, 86_400_000),
     "snapshot_entries": (10, 1_000_000),
+    "resiliency_level": (0, 2),
+    "resiliency_default_period_ms": (0, 86_400_000),
+    "quarantine_threshold": (0, 1000),
+    "quarantine_duration_ms": (1_000, 86_400_000),
+    "quarantine_window_ms": (1_000, 86_400_000),
+    "storage_resiliency_period_ms": (0, 86_400_000),
 }
 
 
@@ -100,12 +112,17 @@ def defaults(profile: str) -> Properties:
     if profile not in PROFILES:
         raise KeyError(profile)
     old = profile in ("ws2008r2", "ws2012")
+    resilient = profile not in ("ws2008r2", "ws2012", "ws2012r2")
     return Properties(
         profile=profile,
         same_subnet_threshold=5 if old else 10,
         dynamic_quorum=profile != "ws2008r2",
         dynamic_witness=not old,
         auto_balancer_mode=2 if knows_sites(profile) else 0,
+        resiliency_level=2 if resilient else 0,
+        resiliency_default_period_ms=240_000 if resilient else 0,
+        quarantine_threshold=3 if resilient else 0,
+        storage_resiliency_period_ms=1_800_000 if resilient else 0,
     )
 
 
@@ -161,6 +178,9 @@ class Timing:
     group_dependency: int
     balance: int
     scale: float
+    quarantine: int
+    quarantine_window: int
+    storage_resiliency: int  # 0: a VM whose disk does not answer is turned off
 
     def of_ms(self, ms: int) -> int:
         """A duration that is no property, scaled."""
@@ -196,7 +216,19 @@ class Timing:
             balance=us(p.auto_balancer_interval_ms),
             group_dependency=us(p.group_dependency_timeout_ms),
             scale=p.time_scale,
+            quarantine=us(p.quarantine_duration_ms),
+            quarantine_window=us(p.quarantine_window_ms),
+            storage_resiliency=us(p.storage_resiliency_period_ms) if p.storage_resiliency_period_ms else 0,
         )
+
+
+def resiliency_us(p: Properties, own_ms: int | None) -> int:
+    """How long a VM goes on unmonitored on a node that is isolated, scaled; `own_ms`: its own period, None for the
+    cluster's. 0: it fails over at once.
+    """
+    if p.resiliency_level == 0:
+        return 0
+    return int((p.resiliency_default_period_ms if own_ms is None else own_ms) * p.time_scale * US_PER_MS)
 
 
 def with_values(properties: Properties, values: Mapping[str, int | float | bool | str]) -> Properties:

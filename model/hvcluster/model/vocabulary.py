@@ -71,6 +71,14 @@ class NodeState(IntEnum):
     JOINING = 3
 
 
+class NodeStatus(IntEnum):
+    """What keeps a node from being simply up or down (2016 and later); numbers as in clusapi.h."""
+
+    NORMAL = 0
+    ISOLATED = 1
+    QUARANTINED = 2
+
+
 class GroupState(IntEnum):
     """State of a group (role); numbers as in clusapi.h."""
 
@@ -121,6 +129,6 @@ class ServiceState(Enum):
 
     JOINING = "The service looks for a leader that takes it in."
     UP = "The node is a member and hears a leader that holds quorum."
-    ISOLATED = "No leader with quorum is heard; VMs stop when the lease ends."
+    ISOLATED = "No leader with quorum is heard; VMs stop when the lease ends, or go on unmonitored for their period."
     STOPPING = "A polite stop was asked for; groups are being moved away."
     STOPPED = "The node has left the cluster and may end its process."

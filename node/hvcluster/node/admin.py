@@ -170,6 +170,7 @@ def _nodes(view: View) -> list[node_pb2.NodeRow]:
             weight=row.weight,
             dynamic_weight=row.dynamic_weight,
             drain=row.drain.name,
+            status=row.status.name,
         )
         for row in view.nodes
     ]
@@ -189,6 +190,7 @@ def _group(row: GroupView) -> node_pb2.GroupRow:
         reason=row.reason,
         policy=codec.dump(row.policy).decode(),
         resources=[node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name) for r in row.resources],
+        unmonitored=row.unmonitored,
     )
 
 
@@ -236,6 +238,9 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "set_node_paused":
             pause = request.set_node_paused
             return _problem("-", pause.node, 1) or _pause(pause)
+        case "clear_quarantine":
+            node = request.clear_quarantine.node
+            return _problem("-", node, 1) or ev.ClearQuarantine(NodeId(node))
 
 
 def _set_group(asked: node_pb2.SetGroupRequest) -> ev.SetGroup | str:

@@ -114,7 +114,10 @@ class Adapters:
         self._logins: dict[PathName, int] = dict.fromkeys(addresses.paths, 0)
         self._paths: dict[PathName, int] = dict.fromkeys(addresses.paths, 0)  # the login that is up, or 0
         placement = Placement(node, definition.node_name(node), addresses.guest_bind, addresses.advertise)
-        self.vms = VmHost(placement, self._submit, self._vm_started, self._vm_stopped, timing.guest_disk)
+        self.vms = VmHost(
+            placement, self._submit, self._vm_started, self._vm_stopped, timing.guest_disk, timing.storage_resiliency,
+            self._vm_paused,
+        )  # fmt: skip
         self._service: Service | None = None
         self._announced: tuple[str, Incarnation] | None = None
 
@@ -252,6 +255,10 @@ class Adapters:
 
     def _vm_started(self, group: str, generation: Generation, address: str) -> None:
         self.service.post(ev.VmStarted(group, generation))
+
+    def _vm_paused(self, group: str, generation: Generation, reason: str | None) -> None:
+        resumed = ev.VmResumed(group, generation)
+        self.service.post(resumed if reason is None else ev.VmPaused(group, generation, reason))
 
     def _vm_stopped(self, group: str, generation: Generation, cause: str, reason: str) -> None:
         self.service.post(ev.VmStopped(group, generation, cause, reason))

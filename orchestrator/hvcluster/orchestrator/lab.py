@@ -71,6 +71,7 @@ class LabVm:
     port: int = 0
     policy: Policy = field(default_factory=Policy)
     memory_mb: int = 1024
+    resiliency_period_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,17 @@ class Lab:
             id=cluster_id,
             nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb) for n in self.nodes),
             groups=tuple(
-                GroupDefinition(v.name, v.lun, v.preferred, v.possible, v.owner, v.boot_delay_ms, v.policy, v.memory_mb)
+                GroupDefinition(
+                    v.name,
+                    v.lun,
+                    v.preferred,
+                    v.possible,
+                    v.owner,
+                    v.boot_delay_ms,
+                    v.policy,
+                    v.memory_mb,
+                    v.resiliency_period_ms,
+                )
                 for v in self.vms
             ),
             witness_lun=self.witness_lun,

@@ -260,9 +260,11 @@ def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
         port = section.integer("port", 0, 65535, 0)
         policy = lab_policies.policy(section)
         memory_mb = section.integer("memory_mb", 1, MAX_MEMORY_MB, 1024)
+        period_ms = section.integer("resiliency_period_ms", 0, 86_400_000)
         section.finish()
         disk = LunId(-1 if lun is None else lun)
-        vms.append(LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy, memory_mb or 1024))
+        vm = LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy, memory_mb or 1024, period_ms)
+        vms.append(vm)
     return vms
 
 

@@ -44,6 +44,20 @@ async def start(driver: Driver, name: str, rejoin_empty: bool = False) -> Member
     return found
 
 
+async def clear_quarantine(driver: Driver, name: str, rejoin_empty: bool = False) -> str:
+    """Start a node if it is dead, and ask the cluster to let it join; returns what to tell people."""
+    from hvcluster.orchestrator.observer import Observer
+    from hvcluster.v1 import node_pb2
+
+    found = await member(driver, name, Role.NODE)
+    if found.life is Life.DEAD:
+        await driver.start(found.name, rejoin_empty)
+    async with Observer(driver) as observer:
+        request = node_pb2.ClearQuarantineRequest(node=found.node)
+        text = (await observer.request(node_pb2.OperatorRequest(clear_quarantine=request))).text
+    return f"{found.name} started; {text}" if found.life is Life.DEAD else text
+
+
 async def freeze(driver: Driver, name: str) -> Member:
     """SIGSTOP a running process."""
     found = await member(driver, name)

@@ -36,7 +36,18 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
         nodes=tuple(LabNode(n.id, n.name, n.weight, n.site, n.memory_mb) for n in definition.nodes),
         luns=tuple(LabLun(LunId(lun), LUN_BYTES) for lun in luns),
         vms=tuple(
-            LabVm(g.name, g.lun, g.preferred, g.possible, g.owner, g.boot_delay_ms, 0, g.policy, g.memory_mb)
+            LabVm(
+                g.name,
+                g.lun,
+                g.preferred,
+                g.possible,
+                g.owner,
+                g.boot_delay_ms,
+                0,
+                g.policy,
+                g.memory_mb,
+                g.resiliency_period_ms,
+            )
             for g in definition.groups
         ),
         rules=definition.rules,

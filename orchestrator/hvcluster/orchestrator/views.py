@@ -72,6 +72,7 @@ def _nodes(picture: Picture) -> list[Json]:
                 "id": node.id,
                 "name": node.name,
                 "state": None if row is None else row.state,
+                "status": None if row is None else row.status,
                 "vote": None if row is None else row.dynamic_weight,
                 "weight": node.weight if row is None else row.weight,
                 "incarnation": None if row is None else row.incarnation,
@@ -94,6 +95,7 @@ def _groups(picture: Picture, addresses: Addresses) -> list[Json]:
         {
             "name": row.name,
             "state": row.state,
+            "unmonitored": row.unmonitored,
             "owner": picture.node_name(row.owner) if row.owner else None,
             "generation": row.generation,
             "lun": row.lun,

@@ -148,6 +148,7 @@ class NodeRow(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     DYNAMIC_WEIGHT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -157,6 +158,8 @@ class NodeRow(_message.Message):
     dynamic_weight: _builtins.int
     drain: _builtins.str
     """DrainStatus name"""
+    status: _builtins.str
+    """NodeStatus name: NORMAL, ISOLATED, QUARANTINED"""
     def __init__(
         self,
         *,
@@ -167,10 +170,11 @@ class NodeRow(_message.Message):
         weight: _builtins.int = ...,
         dynamic_weight: _builtins.int = ...,
         drain: _builtins.str = ...,
+        status: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "state", b"state", "status", b"status", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,6 +196,7 @@ class GroupRow(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    UNMONITORED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """GroupState name"""
@@ -204,6 +209,8 @@ class GroupRow(_message.Message):
     """why it is where it is"""
     policy: _builtins.str
     """its policy as JSON"""
+    unmonitored: _builtins.bool
+    """its owner is isolated and waited for"""
     @_builtins.property
     def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -225,10 +232,11 @@ class GroupRow(_message.Message):
         reason: _builtins.str = ...,
         resources: _abc.Iterable[Global___ResourceRow] | None = ...,
         policy: _builtins.str = ...,
+        unmonitored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "policy", b"policy", "possible", b"possible", "preferred", b"preferred", "reason", b"reason", "resources", b"resources", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "policy", b"policy", "possible", b"possible", "preferred", b"preferred", "reason", b"reason", "resources", b"resources", "state", b"state", "unmonitored", b"unmonitored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,7 +364,7 @@ class VmRow(_message.Message):
     group: _builtins.str
     generation: _builtins.int
     phase: _builtins.str
-    """ARBITRATING, BOOTING, RUNNING, STOPPING"""
+    """ARBITRATING, BOOTING, RUNNING, PAUSED (Paused-Critical), STOPPING"""
     address: _builtins.str
     def __init__(
         self,
@@ -383,6 +391,7 @@ class OperatorRequest(_message.Message):
     STOP_NODE_FIELD_NUMBER: _builtins.int
     SET_NODE_PAUSED_FIELD_NUMBER: _builtins.int
     SET_GROUP_FIELD_NUMBER: _builtins.int
+    CLEAR_QUARANTINE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -393,6 +402,8 @@ class OperatorRequest(_message.Message):
     def set_node_paused(self) -> Global___SetNodePausedRequest: ...
     @_builtins.property
     def set_group(self) -> Global___SetGroupRequest: ...
+    @_builtins.property
+    def clear_quarantine(self) -> Global___ClearQuarantineRequest: ...
     def __init__(
         self,
         *,
@@ -401,12 +412,13 @@ class OperatorRequest(_message.Message):
         stop_node: Global___StopNodeRequest | None = ...,
         set_node_paused: Global___SetNodePausedRequest | None = ...,
         set_group: Global___SetGroupRequest | None = ...,
+        clear_quarantine: Global___ClearQuarantineRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -546,6 +558,25 @@ class SetNodePausedRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetNodePausedRequest: _TypeAlias = SetNodePausedRequest  # noqa: Y015
+
+@_typing.final
+class ClearQuarantineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearQuarantineRequest: _TypeAlias = ClearQuarantineRequest  # noqa: Y015
 
 @_typing.final
 class OperatorReply(_message.Message):

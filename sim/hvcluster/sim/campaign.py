@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.faults import TARGETS, Fault, FaultWord, Target
-from hvcluster.model.vocabulary import US_PER_S
+from hvcluster.model.vocabulary import US_PER_MS, US_PER_S
 
 from .judge import Broken
 from .labs import Plan
@@ -105,6 +105,14 @@ class Play:
         return True
 
 
+def heal_limit_us(plan: Plan) -> int:
+    """How long a lab may take until it is well again; an isolated node is waited for, and a quarantined one waits."""
+    properties = plan.definition().properties
+    waits_ms = properties.resiliency_default_period_ms * bool(properties.resiliency_level)
+    waits_ms += properties.quarantine_duration_ms * bool(properties.quarantine_threshold)
+    return HEAL_LIMIT_S * US_PER_S + int(waits_ms * properties.time_scale * US_PER_MS)
+
+
 def run_seed(plan: Plan, seed: int, *, keep_facts: bool = False) -> Verdict:
     """Simulate one seed to its verdict. Deterministic but for `wall_s`."""
     return run_history(plan, seed, draw(plan, seed), keep_facts=keep_facts)
@@ -135,12 +143,13 @@ def run_history(plan: Plan, seed: int, strikes: Iterable[Strike], *, keep_facts:
         play.mend()
         sides.rest()
         mended = world.now
-        limit = mended + HEAL_LIMIT_S * US_PER_S
+        patience_us = heal_limit_us(plan)
+        limit = mended + patience_us
         while (problems := world.judge.problems()) and world.now < limit:
             world.run_for(US_PER_S)
         healed = (world.now - mended) / US_PER_S
         if problems:
-            broken = f"seed {seed}: not healthy {HEAL_LIMIT_S} s after the last fault: {'; '.join(problems)}"
+            broken = f"seed {seed}: not healthy {patience_us // US_PER_S} s after the last fault: {'; '.join(problems)}"
     except Broken as error:
         broken = str(error)
     except Exception as error:  # noqa: BLE001  a core that fails is a finding like any other

@@ -41,6 +41,8 @@ class SimGuest:
             gio.Refuse: self._refuse,
             gio.Online: self._online,
             gio.Stopped: self._stopped,
+            gio.Frozen: self._frozen,
+            gio.Thawed: self._thawed,
         }
 
     @property
@@ -84,6 +86,12 @@ class SimGuest:
         if not self._over:
             del self._machine.guests[self.group]
         self._machine.deliver(ev.VmStopped(self.group, self.generation, effect.cause, effect.reason))
+
+    def _frozen(self, effect: gio.Frozen) -> None:
+        self._machine.deliver(ev.VmPaused(self.group, self.generation, effect.reason))
+
+    def _thawed(self, _: gio.Thawed) -> None:
+        self._machine.deliver(ev.VmResumed(self.group, self.generation))
 
     # timers
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact, FactKind
-from hvcluster.model.properties import knows_priorities
+from hvcluster.model.properties import knows_priorities, resiliency_us
 from hvcluster.model.scsi import Nexus, Status
 from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId, PathName
 from hvcluster.model.votes import Configuration
@@ -132,16 +132,16 @@ class Judge:
         """A node has been alone for longer than its lease and any arbitration: it may run nothing, unless it has
         quorum alone.
         """
-        self.cut_off((node,), since)
+        self.cut_off((node,), since, 0)
 
-    def cut_off(self, side: tuple[NodeId, ...], since: int) -> None:
+    def cut_off(self, side: tuple[NodeId, ...], since: int, bound: int) -> None:
         """Some nodes have been cut off from all others for longer than any evidence and any arbitration last.
 
-        They may run nothing unless they have quorum by the votes that any of them knows of. All of them run, and none
-        is frozen.
+        They may run nothing whose resiliency period is over as well, counted from `bound` after `since`, unless they
+        have quorum by the votes that any of them knows of. All of them run, and none is frozen.
         """
         machines = [self._world.machines[node] for node in side]
-        running = [machine for machine in machines if machine.guests]
+        running = [(machine, names) for machine in machines if (names := self._outlived(machine, since + bound))]
         if not running or any(not machine.alive or machine.frozen for machine in machines):
             return
         for machine in machines:
@@ -149,10 +149,16 @@ class Judge:
             left = sum(1 for other in machines if configuration.has(other.node, other.core.state.store))
             if left + configuration.witness >= configuration.quorum:
                 return
-        first = running[0]
-        names = ", ".join(sorted(first.guests))
+        first, names = running[0]
         who = f"node {first.node} is alone" if len(side) == 1 else f"nodes {', '.join(map(str, side))} are alone"
         raise self.broken(f"{who} since {since / US_PER_S:.1f} s and node {first.node} still runs {names}")
+
+    def _outlived(self, machine: Machine, since: int) -> str:
+        """The VMs that a machine without quorum since then must not run any more, by name."""
+        properties = self._world.definition.properties
+        own = {group.name: group.resiliency_period_ms for group in self._world.definition.groups}
+        alone = self._world.now - since
+        return ", ".join(n for n in sorted(machine.guests) if alone > resiliency_us(properties, own.get(n)))
 
     # liveness
 

@@ -19,6 +19,8 @@ Setting: TypeAlias = int | float | bool | str
 MOST_NODES: Final = 9
 MOST_PATHS: Final = 3
 MOST_VMS: Final = 40
+RESILIENCY_MS: Final = (0, 5_000, 20_000, 60_000, 240_000)
+STORAGE_MS: Final = (0, 30_000, 600_000)
 FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0, 90.0)
 
 
@@ -111,6 +113,7 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
     wishes = 1 + draw.randrange(2**31) if draw.random() < 0.5 else 0
     if wishes:
         properties.append(("group_dependency_timeout_ms", 60_000))
+    properties += _resiliency(seed, plan.profile)
     return replace(plan, properties=tuple(properties), wishes=wishes)
 
 
@@ -155,3 +158,22 @@ def _sets(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[Gro
     half = len(names) // 2
     first = GroupSet("first", tuple(sorted(names[:half])), startup_delay_ms=(0, 5_000)[draw.randrange(2)])
     return first, GroupSet("second", tuple(sorted(names[half:])), ("first",), trigger_delay=draw.random() < 0.5)
+
+
+def _resiliency(seed: int, profile: str) -> list[tuple[str, Setting]]:
+    """Periods short enough for a run of minutes to see their ends; drawn apart, so that all else stays the same."""
+    if not defaults(profile).resiliency_level:
+        return []
+    draw = random.Random(f"{seed}/resiliency")
+    properties: list[tuple[str, Setting]] = [
+        ("resiliency_default_period_ms", RESILIENCY_MS[draw.randrange(len(RESILIENCY_MS))]),
+        ("quarantine_duration_ms", 60_000 + draw.randrange(120_000)),
+        ("storage_resiliency_period_ms", STORAGE_MS[draw.randrange(len(STORAGE_MS))]),
+    ]
+    if draw.random() < 0.3:
+        properties.append(("resiliency_level", draw.randrange(2)))
+    if draw.random() < 0.3:
+        properties.append(("quarantine_window_ms", 120_000))
+    if draw.random() < 0.3:
+        properties.append(("quarantine_threshold", draw.randrange(3)))
+    return properties

@@ -343,7 +343,7 @@ class Machine:
         paths = tuple(path for path, login in effect.paths if self.links[path].session == login)
         guest = Guest(
             effect.group, effect.lun, effect.generation, self.node, effect.boot_delay_us, self.timing.guest_disk, paths,
-            effect.format_blank,
+            effect.format_blank, self.timing.storage_resiliency,
         )  # fmt: skip
         assert effect.group not in self.guests, "an older VM of the group still runs here"
         sim = self.guests[effect.group] = SimGuest(self._world, self, effect.group, effect.generation, guest)

@@ -47,7 +47,7 @@ class Sides:
             timing = machines[0].timing
             bound = timing.detection + timing.regroup + timing.challenge + 12 * timing.delay
             if world.now - since > bound:
-                world.judge.cut_off(side, since)
+                world.judge.cut_off(side, since, bound)
 
     def _sides(self) -> list[tuple[NodeId, ...]]:
         """The nodes in groups that some wire holds together, whole or in one direction."""

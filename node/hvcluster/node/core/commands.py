@@ -62,6 +62,51 @@ class NodeDown:
     node: NodeId
     incarnation: Incarnation
     reason: str
+    sudden: bool = False  # it left without a word, and that counts towards quarantine
+    waited: bool = False  # it was isolated before
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIsolated:
+    """A member is not heard any more and has VMs: it is waited for, and stays a member. Counts towards quarantine."""
+
+    node: NodeId
+    incarnation: Incarnation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReturned:
+    """An isolated member is heard again under the same incarnation."""
+
+    node: NodeId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineNode:
+    """The node left suddenly too often: it is not taken in for a while. Ignored unless it left `seen` times."""
+
+    node: NodeId
+    seen: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseNode:
+    """Quarantine of a node is over, and what it was for is forgotten."""
+
+    node: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLosses:
+    """Of `seen` sudden losses of a node only `left` are recent enough to count."""
+
+    node: NodeId
+    seen: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +228,11 @@ Command: TypeAlias = (
     | EndDrain
     | DefineGroup
     | RemoveGroup
+    | NodeIsolated
+    | NodeReturned
+    | QuarantineNode
+    | ReleaseNode
+    | ForgetLosses
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -201,4 +251,9 @@ COMMANDS: tuple[type[Command], ...] = (
     EndDrain,
     DefineGroup,
     RemoveGroup,
+    NodeIsolated,
+    NodeReturned,
+    QuarantineNode,
+    ReleaseNode,
+    ForgetLosses,
 )

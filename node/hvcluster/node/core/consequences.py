@@ -141,6 +141,7 @@ class Consequences(Parts):
         """Do at this node what the database says."""
         if self.replica.changed or self.groups.look_again:
             self.replica.changed = False
+            self.resiliency.observe(now, self.replica.database)
             self.groups.reconcile(now)
             self.requests.look()
 

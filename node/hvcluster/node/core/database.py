@@ -22,12 +22,17 @@ from .commands import (
     Configure,
     DefineGroup,
     EndDrain,
+    ForgetLosses,
     FormCluster,
     NodeDown,
+    NodeIsolated,
+    NodeReturned,
     NodeUp,
     Noop,
     PauseNode,
     Preempt,
+    QuarantineNode,
+    ReleaseNode,
     RemoveGroup,
     ReportGroup,
     SetDesired,
@@ -109,6 +114,12 @@ class Database:
                 changed = self._rewrite(command)
             case EndDrain():
                 changed = self._end_drain(command)
+            case NodeIsolated() | NodeReturned() | QuarantineNode() | ReleaseNode() | ForgetLosses():
+                member = self.members.get(command.node)
+                after = member.after(command) if member is not None else None
+                changed = after != member
+                if after is not None:
+                    self.members[after.id] = after
             case DefineGroup():
                 changed = self._define(command.definition)
             case RemoveGroup():
@@ -124,7 +135,7 @@ class Database:
 
     def _form(self, command: FormCluster) -> bool:
         for member in tuple(self.members.values()):
-            self.members[member.id] = replace(member, up=False)
+            self.members[member.id] = replace(member, up=False, isolated=False)
         for group in tuple(self.groups.values()):
             if group.runs or group.state is GroupState.OFFLINE:
                 self.groups[group.name] = group.taken_offline("form", command.reason, waiting=True)
@@ -134,14 +145,17 @@ class Database:
         member = self.members.get(command.node)
         if member is None or (member.up and member.incarnation >= command.incarnation):
             return False
-        self.members[member.id] = replace(member, up=True, incarnation=command.incarnation, store=command.store)
+        self.members[member.id] = replace(
+            member, up=True, incarnation=command.incarnation, store=command.store, isolated=False
+        )
         return True
 
     def _down(self, command: NodeDown) -> bool:
         member = self.members.get(command.node)
         if member is None or not member.up or member.incarnation != command.incarnation:
             return False
-        self.members[member.id] = replace(member, up=False)
+        losses = member.losses + command.sudden
+        self.members[member.id] = replace(member, up=False, isolated=False, losses=losses)
         for group in self.owned_by(member.id):
             if group.runs:
                 self.groups[group.name] = group.taken_offline("node", command.reason, waiting=group.waiting)

@@ -13,7 +13,15 @@ from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId, VmHealth
 
 from .messages import Heartbeat, Message
-from .operator_requests import MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
+from .operator_requests import (
+    ClearQuarantine,
+    MoveGroup,
+    Request,
+    SetGroup,
+    SetGroupOnline,
+    SetNodePaused,
+    StopNode,
+)
 
 
 @value
@@ -99,6 +107,23 @@ class VmStarted:
 
 
 @value
+class VmPaused:
+    """The VM of this generation has lost its disk and is frozen (Paused-Critical)."""
+
+    group: str
+    generation: Generation
+    reason: str
+
+
+@value
+class VmResumed:
+    """The disk of a frozen VM answers again: it goes on."""
+
+    group: str
+    generation: Generation
+
+
+@value
 class VmStopped:
     """The VM is off, at our wish or not, and will write nothing more. Exactly once for each StartVm.
 
@@ -141,10 +166,13 @@ Event: TypeAlias = (
     | VmStarted
     | VmStopped
     | VmChecked
+    | VmPaused
+    | VmResumed
     | Requested
 )
 
 __all__ = [
+    "ClearQuarantine",
     "Event",
     "HeartbeatHeard",
     "MessageReceived",
@@ -162,6 +190,8 @@ __all__ = [
     "StopNode",
     "TimerFired",
     "VmChecked",
+    "VmPaused",
+    "VmResumed",
     "VmStarted",
     "VmStopped",
     "WillHeard",

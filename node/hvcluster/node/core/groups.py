@@ -58,6 +58,7 @@ class Run:
         "key",
         "lun",
         "paths",
+        "paused",
         "phase",
         "planned",
         "priority",
@@ -75,6 +76,7 @@ class Run:
         self.priority = group.definition.policy.priority
         self.since: Instant | None = None  # when its disk, or then its VM, was asked to come online while a path was up
         self.paths: set[PathName] = set()  # on which its VM may write
+        self.paused = False  # its VM is frozen, for its disk does not answer (Paused-Critical)
         self.planned = False  # it ends because a move or an operator wants it offline
 
 
@@ -275,6 +277,14 @@ class Groups:
                 self._out.fact(FactKind.DISK_LOST, lost, group=name, lun=run.lun, generation=generation)
             self._out.fact(FactKind.RESOURCE_FAILED, reason, group=name, generation=generation)
             self._fail(now, run, "reservation" if cause == "fenced" else cause, reason)
+
+    def vm_paused(self, name: str, generation: Generation, reason: str | None) -> None:
+        """The VM of a run is frozen, its resource stays Online; or it goes on (None)."""
+        run = self.runs.get(name)
+        if run is not None and run.generation == generation and run.paused != bool(reason):
+            run.paused = bool(reason)
+            kind = FactKind.VM_PAUSED_CRITICAL if reason else FactKind.VM_RESUMED
+            self._out.fact(kind, reason or "its disk answers again", group=name, generation=generation)
 
     # ending a run
 

@@ -18,6 +18,7 @@ from .effects import SetTimer
 from .events import PathChanged, ScsiAnswered, TimerFired
 from .guest_boot import Broken, Found, TailSearch, may_follow
 from .guest_disk import Channel, Outcome
+from .guest_freeze import Freeze
 from .guest_io import (
     Acknowledge,
     Append,
@@ -85,8 +86,13 @@ class Guest:
         disk_timeout_us: int,
         paths: tuple[PathName, ...],
         format_blank: bool | None = None,
+        freeze_us: int = 0,
     ) -> None:
-        """`paths`: those up now. `format_blank`: may a blank LUN be formatted (None: in FIRST_GENERATION only)."""
+        """`paths`: those up now. `format_blank`: may a blank LUN be formatted (None: in FIRST_GENERATION only).
+
+        `freeze_us`: for how long it is frozen when its disk does not answer, before it is turned off.
+        """
+        self._freeze = Freeze(freeze_us)
         self._generation = generation
         self._node = node
         self._boot_delay_us = boot_delay_us
@@ -166,7 +172,7 @@ class Guest:
 
     def _shut_down(self, reason: str, out: list[GuestEffect]) -> None:
         match self._state:
-            case GuestState.ONLINE:
+            case GuestState.ONLINE if not self._freeze.frozen:
                 self._state = GuestState.STOPPING
                 self._stop_reason = reason
                 if not self._disk.busy:
@@ -198,12 +204,14 @@ class Guest:
         if self._disk.awaits(token):
             outcome = self._disk.answered(now, result, self._paths, out)
             if outcome is Outcome.DONE:
+                self._freeze.answered(self._disk, out)
                 self._done(now, result.payload, out)
             else:
                 self._judge(self._disk, outcome, out)
         elif self._reader.awaits(token):
             outcome = self._reader.answered(now, result, self._paths, out)
             if outcome is Outcome.DONE:
+                self._freeze.answered(self._reader, out)
                 self._fetches.done(now, result.payload, self._tail.sequence, self._paths, out)
             else:
                 self._judge(self._reader, outcome, out)
@@ -226,6 +234,9 @@ class Guest:
                 self._write_boot_record(now, out)
             return
         for channel in (self._disk, self._reader):
+            over = name == channel.disk_timer and channel.stalled and self._state is GuestState.ONLINE
+            if over and self._freeze.holds(now, channel, out):
+                return
             if name in (channel.retry_timer, channel.disk_timer):
                 self._judge(channel, channel.timer(now, name, self._paths, out), out)
 

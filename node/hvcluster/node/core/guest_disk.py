@@ -50,6 +50,7 @@ class Channel:
         self._failures = 0  # of the present command
         self._pausing = False
         self._why = ""
+        self._extra_us = 0
 
     @property
     def busy(self) -> bool:
@@ -61,11 +62,22 @@ class Channel:
         """The latest failure as a sentence."""
         return self._why
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the present command has failed and is being repeated."""
+        return self._command is not None and self._failures > 0
+
+    def extend(self, now: Instant, more_us: int, out: list[GuestEffect]) -> None:
+        """Give the present command more time than the disk timeout, from now on."""
+        self._extra_us = more_us
+        out.append(SetTimer(self.disk_timer, Instant(now + more_us)))
+
     def begin(self, now: Instant, command: Command, paths: tuple[PathName, ...], out: list[GuestEffect]) -> None:
         """Send a command. The channel must not be busy."""
         assert self._command is None
         self._command = command
         self._failures = 0
+        self._extra_us = 0
         self._submit(now, paths, out)
 
     def awaits(self, token: int) -> bool:
@@ -103,7 +115,8 @@ class Channel:
         if self._command is None:
             return Outcome.WAITING
         if name == self.disk_timer and self._failures:
-            self._why = f"the disk did not come back within {self._timeout_us // US_PER_MS} ms: {self._why}"
+            waited_us = self._timeout_us + self._extra_us
+            self._why = f"the disk did not come back within {waited_us // US_PER_MS} ms: {self._why}"
             return Outcome.LOST
         if name == self.retry_timer and self._pausing:
             self._submit(now, paths, out)

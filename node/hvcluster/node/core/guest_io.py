@@ -100,4 +100,18 @@ class Refuse:
     reason: str
 
 
-GuestEffect: TypeAlias = SubmitScsi | SetTimer | CancelTimer | Online | Stopped | Acknowledge | Fetched | Refuse
+@value
+class Frozen:
+    """The guest has lost its disk and stands still (Paused-Critical) until Thawed or Stopped."""
+
+    reason: str
+
+
+@value
+class Thawed:
+    """The disk answers again: the guest goes on."""
+
+
+GuestEffect: TypeAlias = (
+    SubmitScsi | SetTimer | CancelTimer | Online | Stopped | Acknowledge | Fetched | Refuse | Frozen | Thawed
+)

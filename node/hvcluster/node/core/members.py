@@ -5,11 +5,13 @@ Law: values, as they are written into snapshots, and what each becomes. When one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import Priority
 from hvcluster.model.vocabulary import NOBODY, DrainStatus, Generation, GroupState, Incarnation, NodeId, StoreId
+
+from .commands import ForgetLosses, NodeIsolated, NodeReturned, QuarantineNode, ReleaseNode
 
 _RUNS = (GroupState.ONLINE, GroupState.PENDING)
 
@@ -17,7 +19,9 @@ _RUNS = (GroupState.ONLINE, GroupState.PENDING)
 @dataclass(frozen=True, slots=True)
 class Member:
     """One node of the cluster. `up`: a member under `incarnation`. `force`: its drain turns off what cannot
-    move. `drains`: how many were begun.
+    move. `drains`: how many were begun. `isolated`: a member that is not heard and is waited for.
+
+    `quarantined`: not taken in. `losses`: how often it left suddenly, as far as that still counts.
     """
 
     id: NodeId
@@ -30,6 +34,30 @@ class Member:
     drain: DrainStatus = DrainStatus.NOT_INITIATED
     force: bool = False
     drains: int = 0
+    isolated: bool = False
+    quarantined: bool = False
+    losses: int = 0
+
+    def after(self, command: NodeIsolated | NodeReturned | QuarantineNode | ReleaseNode | ForgetLosses) -> Member:
+        """What it is when its isolation or its quarantine begins or ends; the same if the command's guard does not
+        hold.
+        """
+        match command:
+            case NodeIsolated():
+                if self.up and not self.isolated and self.incarnation == command.incarnation:
+                    return replace(self, isolated=True, losses=self.losses + 1)
+            case NodeReturned():
+                if self.isolated and self.incarnation == command.incarnation:
+                    return replace(self, isolated=False)
+            case QuarantineNode():
+                if not self.quarantined and self.losses == command.seen:
+                    return replace(self, quarantined=True)
+            case ReleaseNode():
+                return replace(self, quarantined=False, losses=0)
+            case ForgetLosses():
+                if self.losses == command.seen:
+                    return replace(self, losses=command.left)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class NodeCore(Consequences):
             ev.VmStarted: self._vm_started,
             ev.VmStopped: self._vm_stopped,
             ev.VmChecked: self._vm_checked,
+            ev.VmPaused: self._vm_paused,
+            ev.VmResumed: self._vm_resumed,
             ev.Requested: self._requested,
         }
         self._timers: dict[str, Callable[[Instant], None]] = {
@@ -210,6 +212,12 @@ class NodeCore(Consequences):
     def _vm_checked(self, now: Instant, event: ev.VmChecked) -> None:
         self.groups.vm_checked(event.group, event.generation, event.health)
 
+    def _vm_paused(self, now: Instant, event: ev.VmPaused) -> None:
+        self.groups.vm_paused(event.group, event.generation, event.reason)
+
+    def _vm_resumed(self, now: Instant, event: ev.VmResumed) -> None:
+        self.groups.vm_paused(event.group, event.generation, None)
+
     def _requested(self, now: Instant, event: ev.Requested) -> None:
         if isinstance(event.request, ev.StopNode) and self.leaving.asked:
             self.out.add(Reply(event.ticket, False, "busy", "this node is already being stopped"))
@@ -247,12 +255,22 @@ class NodeCore(Consequences):
 
     def _check_quorum(self, now: Instant) -> None:
         if not self.quorum.lost(now):
+            self.isolation.look()
             self.quorum.again(now)
+            return
+        again = self.isolation.since is not None
+        endures = not self.leaving.asked and self.isolation.endures(now)
+        if endures and again:
             return
         reason = "no leader with quorum was heard within the lease"
         if self.state.leads:
             reason = "too few voters answered within the lease"
+        if again:
+            self.leaving.restart("no VM may go on without quorum any longer")
+            return
         configuration = self.state.log.configuration
+        if endures:
+            reason += f"; its VMs go on unmonitored for {self.isolation.longest_us(now) // 1000} ms at most"
         self.out.fact(
             FactKind.QUORUM_LOST,
             reason,
@@ -260,4 +278,8 @@ class NodeCore(Consequences):
             needed=configuration.quorum,
             runs=len(self.groups.runs),
         )
-        self.leaving.restart(f"quorum was lost: {reason}")
+        if not endures:
+            self.leaving.restart(f"quorum was lost: {reason}")
+        elif self.state.leads:
+            self.state.resign(reason)
+            self.out.timer(ELECTION_TIMER, now + self.timing.detection)

@@ -61,4 +61,11 @@ class SetNodePaused:
     failback: Failback = Failback.NO_FAILBACK
 
 
-Request: TypeAlias = MoveGroup | SetGroup | SetGroupOnline | StopNode | SetNodePaused
+@dataclass(frozen=True, slots=True)
+class ClearQuarantine:
+    """Let a quarantined node join again, and forget how often it left."""
+
+    node: NodeId
+
+
+Request: TypeAlias = MoveGroup | SetGroup | SetGroupOnline | StopNode | SetNodePaused | ClearQuarantine

@@ -14,6 +14,7 @@ from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName
 
 from .groups import Groups
 from .heartbeats import Heartbeats
+from .isolation import Isolation
 from .leaving import Leaving
 from .outbox import Outbox
 from .planner import Planner
@@ -25,6 +26,7 @@ from .raft.replication import Replication
 from .raft.state import RaftState
 from .replica import Replica
 from .requests import Requests
+from .resiliency import Resiliency
 from .roles import Roles
 from .saved import SavedState
 from .witness import Witness
@@ -62,14 +64,18 @@ class Parts:
         self.quorum = quorum = Quorum(state, beats, timing, out)
         self.presence = presence = Presence(node, incarnation, state, beats)
         self.roles = roles = Roles(presence, replica.get, definition, timing, out)
+        self.resiliency = resiliency = Resiliency(node, properties, timing, presence, beats, out)
+        roles.unmonitored = resiliency.unmonitored
         self.planner = Planner(
-            node, incarnation, state, replication, beats, quorum, replica.get, definition, timing, presence, roles
+            node, incarnation, state, replication, beats, quorum, replica.get, definition, timing, presence, roles,
+            resiliency,
         )  # fmt: skip
         initiator = initiator_name(definition.node_name(node))
         self.groups = Groups(
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
             properties, out,
         )  # fmt: skip
+        self.isolation = Isolation(properties, quorum, self.groups, replica.get, out)
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay
         self.leaving = Leaving(
             node, state, replication, replica, beats, self.groups, quorum, properties, patience_us, out

@@ -21,6 +21,7 @@ from .quorum import Quorum
 from .raft.replication import Replication
 from .raft.state import RaftState
 from .replica import STOPPED_POLITELY
+from .resiliency import Resiliency
 from .roles import Roles
 from .witness import Witness
 
@@ -42,6 +43,7 @@ class Planner:
         "_properties",
         "_quorum",
         "_replication",
+        "_resiliency",
         "_roles",
         "_state",
         "_timing",
@@ -61,6 +63,7 @@ class Planner:
         timing: Timing,
         presence: Presence,
         roles: Roles,
+        resiliency: Resiliency,
     ) -> None:
         self._me = me
         self._incarnation = incarnation
@@ -74,6 +77,7 @@ class Planner:
         self._timing = timing
         self._presence = presence
         self._roles = roles
+        self._resiliency = resiliency
         self.witness: Witness | None = None
         self._asked: tuple[Configuration, Instant] | None = None  # votes being confirmed, and since when
         self._formed = False
@@ -93,11 +97,13 @@ class Planner:
                 return [FormCluster("no node of the last membership is still running")]
         commands: list[Command] = []
         down = self._lost_members(database)
+        commands.extend(self._resiliency.settle(now, database, down))
+        settled = not commands
         commands.extend(down.values())
         commands.extend(self._joiners(now, database, down))
-        if not down and self._quorum.lease_stands(now):
+        if settled and not down and self._quorum.lease_stands(now):
             commands.extend(self._votes(now, database))
-        commands.extend(self._roles.plan(now, database, down))
+        commands.extend(self._roles.plan(now, database, {**down, **self._resiliency.waited_for}))
         return commands
 
     # membership
@@ -151,6 +157,8 @@ class Planner:
                 continue
             if member.up and peer.id not in down:
                 continue
+            if peer.incarnation > member.incarnation and self._resiliency.refuses(member, peer.incarnation):
+                continue
             if (
                 peer.incarnation > member.incarnation
                 and self._hears_us(now, peer)
@@ -167,7 +175,9 @@ class Planner:
         entitled = tuple(
             Voter(m.id, m.store)
             for m in members
-            if (m.up or self._is_coming(m)) and (m.id == self._me or not self._drained_and_leaving(database, m))
+            if self._resiliency.votes(m)
+            and (m.up or self._is_coming(m))
+            and (m.id == self._me or not self._drained_and_leaving(database, m))
         )
         ready = tuple(voter for voter in entitled if self._is_ready(now, voter))
         electorate = Electorate(

@@ -110,10 +110,14 @@ class Quorum:
         """As follower: the leader of our term says that its evidence stands."""
         self._evidence = now
 
+    @property
+    def evidence(self) -> Instant:
+        """How new the evidence is."""
+        return self._leader_evidence() if self._state.leads else self._evidence
+
     def due(self) -> Instant:
         """When evidence runs out if nothing more is heard."""
-        evidence = self._leader_evidence() if self._state.leads else self._evidence
-        due = evidence + self._timing.detection + self._timing.regroup + GRACE_DELAYS * self._timing.delay
+        due = self.evidence + self._timing.detection + self._timing.regroup + GRACE_DELAYS * self._timing.delay
         if self.witness is not None and (self.witness.arbitrating or self._won_the_witness):
             due += self._timing.challenge + ARBITRATION_SLACK_DELAYS * self._timing.delay
         return Instant(due)

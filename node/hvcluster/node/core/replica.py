@@ -26,6 +26,7 @@ from .commands import (
 from .database import Database, Image
 from .outbox import Outbox
 from .raft.state import RaftState
+from .resiliency_notes import note
 from .saved import SavedState
 
 STOPPED_POLITELY = "it was stopped by an operator"
@@ -95,6 +96,7 @@ class Replica:
     def _note(self, term: int, command: Command) -> None:
         """Record what the cluster has decided; the leader does, once."""
         fact = self._out.fact
+        note(self._out, self.database, command)
         match command:
             case FormCluster(reason):
                 fact(FactKind.CLUSTER_FORMED, reason, term=term)

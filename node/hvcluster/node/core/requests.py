@@ -13,16 +13,23 @@ from hvcluster.model.facts import FactKind
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, GroupState, Instant, NodeId
 
-from .commands import BeginMove, ChangeGroup, Command, PauseNode, SetDesired
+from .commands import BeginMove, ChangeGroup, Command, PauseNode, ReleaseNode, SetDesired
 from .database import Database, Group
 from .effects import Reply
-from .events import MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
+from .events import ClearQuarantine, MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
 from .raft.state import RaftState
 
-REQUESTS: tuple[type[Request], ...] = (MoveGroup, SetGroup, SetGroupOnline, StopNode, SetNodePaused)
+REQUESTS: tuple[type[Request], ...] = (
+    MoveGroup,
+    SetGroup,
+    SetGroupOnline,
+    StopNode,
+    SetNodePaused,
+    ClearQuarantine,
+)
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
 
@@ -147,6 +154,8 @@ class Requests:
                 decision = self._set_online(request)
             case SetNodePaused():
                 decision = self._pause(request)
+            case ClearQuarantine():
+                decision = self._clear_quarantine(request)
             case StopNode():
                 refusal = self.may_leave(request.node)
                 decision = Decision(
@@ -288,6 +297,21 @@ class Requests:
                     return None
 
         return Decision(None, (PauseNode(node, True, drain=True, force=request.force),), watch)
+
+    def _clear_quarantine(self, request: ClearQuarantine) -> Decision:
+        member = self._database().members.get(request.node)
+        if member is None:
+            return Decision(Outcome(False, "unknown-node", f"there is no node {request.node}"))
+        if not member.quarantined:
+            return Decision(Outcome(True, "ok", f"node {request.node} is not quarantined"))
+
+        def watch(database: Database) -> Outcome | None:
+            member = database.members.get(request.node)
+            if member is None or member.quarantined:
+                return None
+            return Outcome(True, "ok", f"node {request.node} is quarantined no longer")
+
+        return Decision(None, (ReleaseNode(request.node, "an operator cleared its quarantine"),), watch)
 
     def look(self) -> None:
         """The database changed: answer what it now shows."""

@@ -52,6 +52,7 @@ class Roles:
         "_stranded",
         "_timing",
         "failbacks",
+        "unmonitored",
     )
 
     def __init__(
@@ -70,6 +71,7 @@ class Roles:
         self._failures = Failures(definition.properties, timing)
         self._order = StartOrder(definition.sets, timing)
         self.failbacks = Failbacks()
+        self.unmonitored: Callable[[Instant, Group], bool] = lambda _now, _group: False
         self._leading_since = NEVER
         self._stranded: dict[str, tuple[Generation, str]] = {}
         self._bonds: Bonds = {}
@@ -126,7 +128,8 @@ class Roles:
         self._order.look(now, database)
         self.failbacks.look(now, nodes.groups, database.groups.values())
         for group in sorted(database.groups.values(), key=_by_priority):
-            command = self._group(now, database, group, down) if group.desired else None
+            planned = group.desired and not self.unmonitored(now, group)
+            command = self._group(now, database, group, down) if planned else None
             if command is not None:
                 commands.append(command)
                 self._taken(group, command.owner if isinstance(command, AssignGroup) else command.target)

@@ -16,6 +16,7 @@ from hvcluster.model.vocabulary import (
     LunId,
     NodeId,
     NodeState,
+    NodeStatus,
     PathName,
     ResourceState,
     ServiceState,
@@ -31,6 +32,7 @@ class NodeView:
     weight: int
     dynamic_weight: int
     drain: DrainStatus
+    status: NodeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class GroupView:
     reason: str
     policy: Policy
     resources: tuple[ResourceView, ...]
+    unmonitored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A group this node is bringing online, runs, or takes offline: ARBITRATING, BOOTING, RUNNING, STOPPING."""
+    """A group this node is bringing online, runs, or takes offline: ARBITRATING, BOOTING, RUNNING, PAUSED, STOPPING."""
 
     group: str
     generation: Generation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hvcluster.model.vocabulary import GroupState, Instant, NodeState, ResourceState, ServiceState
+from hvcluster.model.vocabulary import GroupState, Instant, NodeId, NodeState, NodeStatus, ResourceState, ServiceState
 
 from .database import Group, Member
 from .groups import Phase
@@ -27,6 +27,9 @@ _RESOURCE = {
     GroupState.PENDING: ResourceState.ONLINE_PENDING,
     GroupState.PARTIAL_ONLINE: ResourceState.ONLINE,
 }
+
+PAUSED = "PAUSED"
+"""The phase shown of a VM that is frozen because its disk does not answer."""
 
 
 def heartbeat_of(core: Parts, now: Instant) -> Heartbeat:
@@ -66,6 +69,9 @@ def view_of(core: NodeCore, now: Instant) -> View:
     configuration = state.log.configuration
     voting = {voter.node for voter in configuration.voters}
     witness = core.witness
+    unmonitored = {member.id for member in core.replica.database.members.values() if member.isolated}
+    if core.isolation.since is not None:
+        unmonitored.add(core.me)
     return View(
         service=service_of(core, now),
         incarnation=core.incarnation,
@@ -75,7 +81,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
         commit=state.commit,
         last_index=state.log.last_index,
         nodes=tuple(_node(member, member.id in voting) for member in core.replica.database.members.values()),
-        groups=tuple(_group(group) for group in core.replica.database.groups.values()),
+        groups=tuple(_group(group, unmonitored) for group in core.replica.database.groups.values()),
         votes=configuration.votes,
         needed=configuration.quorum if configuration.votes else 0,
         witness_lun=core.definition.witness_lun,
@@ -83,7 +89,10 @@ def view_of(core: NodeCore, now: Instant) -> View:
         witness_held_here=witness is not None and witness.hold is Hold.HELD,
         routes=_routes(core, now),
         paths=tuple(core.up_paths.items()),
-        runs=tuple(RunView(run.group, run.generation, _phase(run.phase)) for run in core.groups.runs.values()),
+        runs=tuple(
+            RunView(run.group, run.generation, PAUSED if run.paused else _phase(run.phase))
+            for run in core.groups.runs.values()
+        ),
     )
 
 
@@ -95,12 +104,15 @@ def _phase(phase: Phase) -> str:
 
 def _node(member: Member, votes: bool) -> NodeView:
     state = NodeState.DOWN
-    if member.up:
+    if member.up and not member.isolated:
         state = NodeState.PAUSED if member.paused else NodeState.UP
-    return NodeView(member.id, member.name, state, member.incarnation, member.weight, int(votes), member.drain)
+    status = NodeStatus.ISOLATED if member.isolated else NodeStatus.NORMAL
+    if member.quarantined:
+        status = NodeStatus.QUARANTINED
+    return NodeView(member.id, member.name, state, member.incarnation, member.weight, int(votes), member.drain, status)
 
 
-def _group(group: Group) -> GroupView:
+def _group(group: Group, unmonitored: set[NodeId]) -> GroupView:
     state = _RESOURCE[group.state]
     name = group.name
     resources = (
@@ -121,6 +133,7 @@ def _group(group: Group) -> GroupView:
         group.reason,
         group.definition.policy,
         resources,
+        group.runs and group.owner in unmonitored,
     )
 
 

@@ -26,6 +26,7 @@ from hvcluster.node.core.guest_io import (
     Boot,
     Fetch,
     Fetched,
+    Frozen,
     GuestEffect,
     GuestEvent,
     Online,
@@ -33,6 +34,7 @@ from hvcluster.node.core.guest_io import (
     Refuse,
     ShutDown,
     Stopped,
+    Thawed,
 )
 
 from .http import Answer, GuestService
@@ -51,6 +53,12 @@ class OnStarted(Protocol):
     """The VM is online and serves at `address` (host:port)."""
 
     def __call__(self, group: str, generation: Generation, address: str, /) -> None: ...
+
+
+class OnPaused(Protocol):
+    """The VM is frozen, for `reason` (its disk does not answer), or goes on (None)."""
+
+    def __call__(self, group: str, generation: Generation, reason: str | None, /) -> None: ...
 
 
 class OnStopped(Protocol):
@@ -84,12 +92,17 @@ class VmHost:
         on_started: OnStarted,
         on_stopped: OnStopped,
         disk_timeout_us: int,
+        freeze_us: int = 0,
+        on_paused: OnPaused = lambda _group, _generation, _reason: None,
     ) -> None:
+        """`disk_timeout_us`, `freeze_us`: as in Guest."""
         self._placement = placement
         self._submit = submit
         self._on_started = on_started
         self._on_stopped = on_stopped
         self._disk_timeout_us = disk_timeout_us
+        self._freeze_us = freeze_us
+        self._on_paused = on_paused
         self._machines: dict[tuple[str, Generation], _Machine] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -120,6 +133,7 @@ class VmHost:
             self._disk_timeout_us,
             paths,
             format_blank,
+            self._freeze_us,
         )
         machine = _Machine(self, group, guest, self._placement)
         self._machines[key] = machine
@@ -189,6 +203,10 @@ class VmHost:
         """A machine serves."""
         self._on_started(group, generation, address)
 
+    def paused(self, group: str, generation: Generation, reason: str | None) -> None:
+        """A machine is frozen, or goes on."""
+        self._on_paused(group, generation, reason)
+
     def went_off(self, group: str, generation: Generation, cause: str, reason: str) -> None:
         """A machine is off for good."""
         del self._machines[(group, generation)]
@@ -251,6 +269,10 @@ class _Machine:
                 self._cancel(name)
             case Online():
                 self._online()
+            case Frozen(reason):
+                self._host.paused(self._group, self._guest.generation, reason)
+            case Thawed():
+                self._host.paused(self._group, self._guest.generation, None)
             case Stopped(cause, reason):
                 self._stopped(cause, reason)
             case _:

@@ -37,9 +37,13 @@ def kill(name: str, choice: Choice) -> None:
 @click.command(epilog=_NAMES)
 @click.argument("name")
 @click.option("--rejoin-empty", is_flag=True, help="A node whose saved state is damaged joins without it.")
+@click.option("--clear-quarantine", "-cq", is_flag=True, help="Let a quarantined node join, running already or not.")
 @lab_options
-def start(name: str, rejoin_empty: bool, choice: Choice) -> None:
+def start(name: str, rejoin_empty: bool, clear_quarantine: bool, choice: Choice) -> None:
     """Start a dead process again, and return when it serves."""
+    if clear_quarantine:
+        click.echo(asyncio.run(saboteur.clear_quarantine(choice.driver(), name, rejoin_empty)))
+        return
     found = asyncio.run(saboteur.start(choice.driver(), name, rejoin_empty))
     click.echo(f"{found.name} started")
 

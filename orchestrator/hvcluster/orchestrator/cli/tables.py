@@ -21,8 +21,11 @@ from hvcluster.orchestrator.views import lun_use, witness_holder
 _COLOURS = {
     "UP": "green", "ONLINE": "green", "DOWN": "red", "FAILED": "red", "OFFLINE": "red", "PENDING": "yellow",
     "JOINING": "yellow", "ISOLATED": "yellow", "PAUSED": "yellow", "running": "green", "frozen": "cyan", "dead": "red",
+    "QUARANTINED": "red", "UNMONITORED": "yellow",
 }  # fmt: skip
 
+_STATUSES = ("ISOLATED", "QUARANTINED")
+"""Of a node with one of these people want to know it before whether it is up."""
 
 WIDE: Final = 110
 """From here on the reason of a group fits beside it; below it goes under the table."""
@@ -77,7 +80,7 @@ def nodes(picture: Picture) -> Table:
         table.add_row(
             node.name,
             str(node.id),
-            _word(row.state if row is not None else "?"),
+            _word("?" if row is None else row.status if row.status in _STATUSES else row.state),
             "-" if row is None else str(row.dynamic_weight),
             _word(service),
             "-" if answer is None else _ups([up for _, _, up in picture.routes(node.id)]),
@@ -102,7 +105,7 @@ def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[Renderabl
         table.add_row(
             row.name,
             picture.node_name(row.owner),
-            _word(row.state),
+            _word("UNMONITORED" if row.unmonitored else row.state),
             str(row.generation),
             f"LUN {row.lun} {states.get('Physical Disk', '').lower()}",
             states.get("Virtual Machine", "").lower(),
