@@ -367,11 +367,6 @@ class Machine:
     def _check_vm(self, effect: ef.CheckVm) -> None:
         sim = self.guests.get(effect.group)
         if sim is not None and sim.generation == effect.generation:
-            self._world.after(1000, self._checked, self.life, effect)
-
-    def _checked(self, life: int, effect: ef.CheckVm) -> None:
-        sim = self.guests.get(effect.group)
-        if self.life == life and sim is not None and sim.generation == effect.generation:
             self.deliver(ev.VmChecked(effect.group, effect.generation, sim.ailment.health))
 
     def fall_ill(self, group: str, health: VmHealth) -> None:
