@@ -31,7 +31,7 @@ def subsets(nodes: range) -> Iterator[tuple[int, ...]]:
 def electorate(entitled: tuple[Voter, ...], ready: tuple[Voter, ...], **more: object) -> Electorate:
     """What the leader knows; a dynamic cluster without a witness unless told otherwise."""
     nothing = {field.name: False for field in fields(Electorate)}
-    known = {"leader": LEADER, "entitled": entitled, "ready": ready, "lower_priority": NOBODY}
+    known = {"leader": LEADER, "entitled": entitled, "ready": ready, "lower_priority": NOBODY, "configured": ()}
     plain = Electorate(**{**nothing, **known, "dynamic_quorum": True, "dynamic_witness": True})  # type: ignore[arg-type]
     return replace(plain, **more)  # type: ignore[arg-type]
 

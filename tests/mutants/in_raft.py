@@ -364,8 +364,9 @@ def the_incarnation_does_not_rise(patch: Patch) -> None:
     """A service that starts again calls itself what its last life was called."""
     real = Parts.__init__
 
-    def init(self: Parts, definition, node, saved, hooks) -> None:  # type: ignore[no-untyped-def]
-        real(self, definition, node, replace(saved, incarnation=Incarnation(max(0, saved.incarnation - 1))), hooks)
+    def init(self: Parts, definition, node, saved, start, hooks) -> None:  # type: ignore[no-untyped-def]
+        older = Incarnation(max(0, saved.incarnation - 1))
+        real(self, definition, node, replace(saved, incarnation=older), start, hooks)
 
     patch.set(Parts, "__init__", init)
 

@@ -18,6 +18,8 @@ class FaultWord(Enum):
 
     KILL = "SIGKILL of a node's process"
     START = "start a node's process"
+    START_FORCED = "start a node's process with forced quorum"
+    START_PREVENTED = "start a node's process with prevented quorum: it joins a cluster and forms none"
     FREEZE = "SIGSTOP of a node's process, at once or before the `amount`-th thing it does from now on"
     THAW = "SIGCONT of a node's process"
     STOP = "stop a node's cluster service politely"
@@ -72,6 +74,8 @@ class Target(Enum):
 TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.KILL: Target.NODE,
     FaultWord.START: Target.NAMED_NODE,
+    FaultWord.START_FORCED: Target.NAMED_NODE,
+    FaultWord.START_PREVENTED: Target.NAMED_NODE,
     FaultWord.FREEZE: Target.NODE,
     FaultWord.THAW: Target.NAMED_NODE,
     FaultWord.STOP: Target.NODE,

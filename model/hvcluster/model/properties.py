@@ -60,6 +60,11 @@ class Properties:
     quarantine_window_ms: int = 3_600_000
     storage_resiliency_period_ms: int = 0
 
+    @property
+    def force_quorum_resiliency(self) -> bool:
+        """Whether a side with quorum yields to a side that was forced (Windows Server 2012 R2 and later)."""
+        return self.profile not in ("ws2008r2", "ws2012")
+
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "time_scale": (0.01, 10.0),  # below 0.01 a heartbeat would be due every 10 ms, less than a scheduling delay

@@ -21,7 +21,8 @@ class Electorate:
     under their present saved state. `ready`: those of them whose log has caught up, so that their vote may be added.
     `witness_usable`: held by the leader and written not long ago;
     `witness_ready`: it has caught up as well, so that its vote may be added. `witness_coming`: the leader arbitrates
-    for it or writes its first image, so that nothing is decided for the lack of it yet.
+    for it or writes its first image, so that nothing is decided for the lack of it yet. `configured`: after a forced
+    quorum, every node with NodeWeight 1; static votes are given back to those that are away as well.
     """
 
     leader: NodeId
@@ -35,6 +36,7 @@ class Electorate:
     dynamic_quorum: bool
     dynamic_witness: bool
     lower_priority: NodeId
+    configured: tuple[Voter, ...] = ()
 
 
 @value
@@ -79,6 +81,10 @@ def next_step(configuration: Configuration, electorate: Electorate) -> Step | No
             return Step(configuration.with_voter(voter), f"node {voter.node} votes")
     if electorate.witness_ready and not configuration.witness:
         return Step(configuration.with_witness(True), "the witness votes")
+    here = {v.node for v in electorate.entitled}
+    for voter in electorate.configured:
+        if voter.node not in voting and voter.node not in here:
+            return Step(configuration.with_voter(voter), f"node {voter.node} has a vote, wherever it is")
     return None
 
 

@@ -12,6 +12,7 @@ from mmap import mmap
 from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
+from hvcluster.model.epochs import epoch_of
 from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.properties import knows_priorities, resiliency_us
 from hvcluster.model.scsi import Nexus, Status
@@ -92,6 +93,10 @@ class Judge:
     def said(self, machine: Machine, send: Send) -> None:
         """A node says something to a peer."""
         self._consensus.said(machine, send)
+
+    def published(self, machine: Machine, term: int) -> None:
+        """A node publishes a heartbeat of a term."""
+        self._consensus.spoke(machine, term)
 
     def started(self, machine: Machine) -> None:
         """A new life of a node's service begins."""
@@ -221,7 +226,8 @@ class Judge:
         for machine in self._world.machines.values():
             for name in machine.guests:
                 running.setdefault(name, []).append(machine.node)
-        leader = next((m for m in self._world.machines.values() if m.alive and m.core.state.leads), None)
+        leaders = [m for m in self._world.machines.values() if m.alive and m.core.state.leads]
+        leader = max(leaders, key=lambda m: m.core.state.term, default=None)
         if leader is None:
             return [] if self._lost_for_good() else ["no node leads"]
         for group in leader.core.replica.database.groups.values():
@@ -234,4 +240,7 @@ class Judge:
                 found.append(f"{group.name}: {group.state.name}, {where}")
         joining = (m for m in self._world.machines.values() if m.alive and not m.core.replica.member)
         found.extend(f"node {machine.node} has not joined" for machine in joining)
+        epoch = epoch_of(leader.core.state.term)
+        others = (m for m in self._world.machines.values() if m.alive and epoch_of(m.core.state.term) != epoch)
+        found.extend(f"node {m.node} is not on the side that was forced last" for m in others)
         return found

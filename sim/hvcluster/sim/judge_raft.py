@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hvcluster.model.epochs import epoch_of, epoch_text, first_term, forced_node
 from hvcluster.model.facts import Fact
 from hvcluster.model.vocabulary import NOBODY, GroupState, Instant, NodeId
 from hvcluster.model.votes import Configuration
-from hvcluster.node.core.commands import AssignGroup, Configure, NodeUp, ReportGroup
+from hvcluster.node.core.commands import AssignGroup, Configure, ForceQuorum, NodeUp, ReportGroup
 from hvcluster.node.core.database import Database
 from hvcluster.node.core.effects import Save, Send
 from hvcluster.node.core.messages import (
@@ -24,12 +25,14 @@ from hvcluster.node.core.messages import (
     RequestVote,
     TimeoutNow,
     VoteReply,
+    term_in,
 )
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.raft.log import Log
 from hvcluster.node.core.saved import SavedState, Snapshot
 from hvcluster.node.core.witness import Hold
 
+from .judge_history import FIRST, Histories, History
 from .judge_witness import WitnessMedium
 
 if TYPE_CHECKING:
@@ -75,13 +78,10 @@ class Consensus:
         self._witness = witness
         self._disks = disks
         self._leaders: dict[int, NodeId] = {}
-        self._newest_term = 0
+        self._newest_term: dict[int, int] = {}  # by force epoch
         self._votes: dict[tuple[int, int], NodeId] = {}
-        self._committed: list[Entry] = []
-        self._first = 2  # the cluster is created with index 1
-        self._configuration: Configuration | None = None
-        self._configurations = [(1, Database.created(world.definition).first_configuration())]
-        self._incarnations: dict[NodeId, int] = {}
+        self._histories = Histories(Database.created(world.definition).first_configuration())
+        self._joined_by: dict[tuple[NodeId, int], tuple[int, int]] = {}  # a life: the entry that took it in
         self._applied: dict[tuple[NodeId, int], int] = {}
         self._began: dict[NodeId, Instant] = {}  # on its own clock: the present life
         self._handed_over: set[tuple[NodeId, int]] = set()  # to whom, for which term
@@ -102,13 +102,28 @@ class Consensus:
             self._snapshot(machine.node, save.snapshot)
         if save.append and machine.core.state.leads:
             for entry in save.append:
+                if isinstance(entry.command, ForceQuorum) and entry.term == machine.saved.term:
+                    self._forced(machine, entry.term)
                 if isinstance(entry.command, Configure):
                     self._proposed(machine, entry)
 
+    def _forced(self, machine: Machine, term: int) -> None:
+        """A force epoch begins, on the disk of the node that an administrator forced, and nowhere else."""
+        if self._histories.begun(term):
+            raise self._broken(f"node {machine.node} begins epoch {epoch_text(epoch_of(term))}, which has begun")
+        self._histories.begin(term, machine.saved)
+        self._counts["forced"] = self._counts.get("forced", 0) + 1
+
     def _snapshot(self, node: NodeId, snapshot: Snapshot) -> None:
-        if snapshot.index >= self._first + len(self._committed):
+        history = self._histories.with_entry(snapshot.index, snapshot.term)
+        if history is None:
+            if self._histories.disproves(snapshot.index, snapshot.term):
+                raise self._broken(
+                    f"node {node} wrote a snapshot of entry {snapshot.term}:{snapshot.index}, "
+                    f"but another one is committed there"
+                )
             return  # not judged yet: whoever committed it died with it
-        at, configuration = next(row for row in reversed(self._configurations) if row[0] <= snapshot.index)
+        at, configuration = history.configuration_at(snapshot.index)
         if configuration != snapshot.configuration:
             raise self._broken(
                 f"node {node} wrote a snapshot of index {snapshot.index} with {snapshot.configuration}, "
@@ -128,6 +143,7 @@ class Consensus:
     def said(self, machine: Machine, send: Send) -> None:
         """A node says something: a vote it grants must be on its disk by then."""
         message = send.message
+        self.spoke(machine, term_in(message))
         if isinstance(message, VoteReply):
             saved = machine.saved
             if message.granted and (saved.term, saved.voted_for) != (message.term, send.to):
@@ -157,6 +173,14 @@ class Consensus:
         elif isinstance(message, PreVoteReply) and message.granted:
             self._granted[send.to, machine.node] = message.term
             self._promised(machine, send.to)
+
+    def spoke(self, machine: Machine, term: int) -> None:
+        """A node speaks in a term: its force epoch is on the disk by then."""
+        if epoch_of(term) > epoch_of(machine.saved.term):
+            raise self._broken(
+                f"node {machine.node} speaks of epoch {epoch_text(epoch_of(term))}, "
+                f"but its disk says {epoch_text(epoch_of(machine.saved.term))}"
+            )
 
     def _vouched(self, machine: Machine, beat: Heartbeat) -> None:
         """A leader says that quorum stands: enough voters have followed it within the time that a voter waits."""
@@ -211,12 +235,15 @@ class Consensus:
         key = (machine.node, machine.life)
         done = self._applied.get(key, -1)
         log = core.state.log
+        if core.replica.applied < done:
+            done = -1  # it follows another force epoch now, whose database is older
         if core.replica.applied > core.state.commit:
             raise self._broken(f"node {core.me} applied {core.replica.applied}, committed is {core.state.commit}")
         if core.state.leads and core.state.commit > done:  # else an event within this one has been judged for it
             self._committed_by(core, votes, done)
+        history = self._histories.of(core.state.term)
         for index in range(max(done, log.snapshot_index) + 1, core.replica.applied + 1):
-            self._applied_entry(machine.node, log.entry(index))
+            self._applied_entry(machine.node, log.entry(index), history)
         self._applied[key] = core.replica.applied
 
     def _committed_by(self, core: NodeCore, before: Configuration, done: int) -> None:
@@ -242,47 +269,55 @@ class Consensus:
                 return
         raise self._broken(f"node {core.me} committed {term}:{index}, which no quorum of {before} has on disk")
 
-    def _applied_entry(self, node: NodeId, entry: Entry) -> None:
-        at = entry.index - self._first
-        if at < len(self._committed):
-            known = self._committed[at]
-            if known is not entry and known != entry:
+    def _applied_entry(self, node: NodeId, entry: Entry, history: History) -> None:
+        at = entry.index - FIRST
+        if at < len(history.committed):
+            known = history.committed[at]
+            if known is not None and known is not entry and known != entry:
                 raise self._broken(f"node {node} applied {entry} where {known} had been applied")
+            history.committed[at] = entry
             return
-        if at > len(self._committed):
+        if at > len(history.committed):
             raise self._broken(f"node {node} applied index {entry.index} before anybody applied the one before it")
-        self._committed.append(entry)
+        before = history.last()
+        history.committed.append(entry)
         match entry.command:
             case AssignGroup() as command:
                 self._assigned(command)
             case Configure(configuration):
-                self._configured(entry.index, configuration)
+                begins = epoch_of(entry.term) and (before is None or epoch_of(before.term) < epoch_of(entry.term))
+                self._configured(entry, configuration, history, bool(begins))
             case NodeUp() as command:
-                self._joined(command)
+                self._joined(command, entry, history)
             case ReportGroup(group, seen, GroupState.ONLINE) if not self._disks.has_booted(group, seen):
                 raise self._broken(f"generation {seen} of {group} is reported online and has never booted")
             case _:
                 pass
 
-    def _configured(self, index: int, configuration: Configuration) -> None:
-        old = self._configuration
-        if old is not None:
-            changed = set(old.voters) ^ set(configuration.voters)
-            if len(changed) + (old.witness != configuration.witness) != 1:
-                raise self._broken(f"more than one voter changed at once: {old} to {configuration}")
-        self._configuration = configuration
-        self._configurations.append((index, configuration))
+    def _configured(self, entry: Entry, configuration: Configuration, history: History, begins: bool) -> None:
+        """Votes change one at a time; only the first entry of a force epoch leaves the forced node alone."""
+        old = history.configurations[-1][1]
+        changed = set(old.voters) ^ set(configuration.voters)
+        if begins:
+            node = forced_node(epoch_of(entry.term))
+            if [voter.node for voter in configuration.voters] != [node] or configuration.witness:
+                raise self._broken(f"node {node} was forced, and the votes are not its own alone: {configuration}")
+        elif len(changed) + (old.witness != configuration.witness) != 1:
+            raise self._broken(f"more than one voter changed at once: {old} to {configuration}")
+        history.configurations.append((entry.index, configuration))
 
     def _assigned(self, command: AssignGroup) -> None:
         if not command.cause or not command.rule or command.owner not in command.candidates:
             raise self._broken(f"a change of owner without a reason: {command}")
         self._counts["assignments"] = self._counts.get("assignments", 0) + 1
 
-    def _joined(self, command: NodeUp) -> None:
-        """A node is taken in under a life that was never taken in before."""
-        if command.incarnation <= self._incarnations.get(command.node, 0):
-            raise self._broken(f"node {command.node} is taken in again under incarnation {command.incarnation}")
-        self._incarnations[command.node] = command.incarnation
+    def _joined(self, command: NodeUp, entry: Entry, history: History) -> None:
+        """A node is taken in under a life that was never taken in before, in this force epoch or any other."""
+        node, life = command.node, command.incarnation
+        by = self._joined_by.setdefault((node, life), (entry.index, entry.term))
+        if life <= history.lives.get(node, 0) or by != (entry.index, entry.term):
+            raise self._broken(f"node {node} is taken in again under incarnation {life}")
+        history.lives[node] = life
 
     # who leads
 
@@ -293,19 +328,21 @@ class Consensus:
             raise self._broken(f"nodes {self._leaders[term]} and {fact.node} both lead term {term}")
         machine = self._world.machines[fact.node]
         state = machine.core.state
-        if term < self._newest_term or state.term != term:
+        epoch = epoch_of(term)
+        if term < self._newest_term.get(epoch, 0) or state.term != term:
             return  # it was frozen before it could say so, and others went on
-        self._newest_term = term
+        self._newest_term[epoch] = term
+        if epoch and term == first_term(epoch):
+            self._was_forced(machine, term)
+            return
         self._won(fact.node, term, _before_its_term(state.log, term))
-        if self._committed:
-            last = self._committed[-1]
-            if last.index > state.log.snapshot_index and state.log.term_at(last.index) != last.term:
-                raise self._broken(
-                    f"node {fact.node} leads term {term} without committed entry {last.term}:{last.index}"
-                )
+        last = self._histories.of(term).last()
+        lacks = last is not None and last.index > state.log.snapshot_index
+        if last is not None and lacks and state.log.term_at(last.index) != last.term:
+            raise self._broken(f"node {fact.node} leads term {term} without committed entry {last.term}:{last.index}")
         for other in self._world.machines.values():
-            if other is machine or not other.alive or other.frozen:
-                continue
+            if other is machine or not other.alive or other.frozen or epoch_of(other.core.state.term) != epoch:
+                continue  # what a lease promises, it promises within a force epoch
             if other.core.state.leads and other.core.quorum.lease_stands(other.clock()):
                 raise self._broken(f"node {fact.node} was elected while the lease of node {other.node} stands")
 
@@ -314,3 +351,10 @@ class Consensus:
         votes += configuration.witness and self._witness.votes.get(term) == node
         if votes < configuration.quorum:
             raise self._broken(f"node {node} leads term {term} with {votes} votes on disk of {configuration}")
+
+    def _was_forced(self, machine: Machine, term: int) -> None:
+        """A node leads the first term of a force epoch: an administrator said so, and it is on its disk."""
+        node = forced_node(epoch_of(term))
+        on_disk = self._votes.get((machine.core.state.store, term)) == machine.node
+        if machine.node != node or machine.life not in machine.forced_in or not on_disk:
+            raise self._broken(f"node {machine.node} leads the first term of a force epoch, and nobody forced it there")

@@ -10,6 +10,7 @@ import zlib
 from mmap import mmap
 from typing import TYPE_CHECKING
 
+from hvcluster.model.epochs import epoch_of
 from hvcluster.model.scsi import Nexus
 from hvcluster.model.vocabulary import BLOCK_BYTES, NOBODY, NodeId
 from hvcluster.node.core.witness_image import RECORD_MAGIC, Header, decode_snapshot, record_bytes
@@ -29,16 +30,20 @@ class WitnessMedium:
         self._broken = broken
         self._header: Header | None = None
         self._last = (0, 0)  # term and index of its newest entry
-        self._entries: dict[int, int] = {}  # index -> term, of everything that ever stood there
-        self._snapshot_index = 0
+        self._stood: dict[int, dict[int, int]] = {}  # force epoch -> index -> term, of everything that ever stood there
+        self._snapshot_index: dict[int, int] = {}  # by force epoch
         self._given_up: dict[Nexus, int] = {}  # paths that are down, and since when
         self._newest: tuple[int, Nexus | None] = (0, None)  # when the last write was carried out, and from where
         self.votes: dict[int, NodeId] = {}
         """By term: whom it voted for."""
 
-    def held(self, index: int, term: int | None) -> bool:
-        """Whether an entry is or was on it, or a snapshot that covers it."""
-        return index <= self._snapshot_index or self._entries.get(index) == term
+    def held(self, index: int, term: int) -> bool:
+        """Whether an entry is or was on it, or a snapshot that covers it, while it was of the force epoch of `term`."""
+        epoch = epoch_of(term)
+        return index <= self._snapshot_index.get(epoch, 0) or self._entries(epoch).get(index) == term
+
+    def _entries(self, epoch: int) -> dict[int, int]:
+        return self._stood.setdefault(epoch, {})
 
     def written(self, lba: int, data: bytes, medium: mmap) -> None:
         """Blocks are about to be written."""
@@ -83,10 +88,12 @@ class WitnessMedium:
         if snapshot is None:
             raise self._broken(f"the witness's header points to image {header.epoch}, which is not there")
         last = (snapshot.term, snapshot.index)
+        force_epoch = epoch_of(header.term)
+        entries = self._entries(force_epoch)
         offset = (header.log_start - header.start) * BLOCK_BYTES
         while (found := _record(area, offset)) is not None and found[0] == header.epoch and found[1] == last[1] + 1:
             last = (found[2], found[1])
-            self._entries[found[1]] = found[2]
+            entries[found[1]] = found[2]
             offset += found[3]
         if last < self._last:
             raise self._broken(
@@ -94,11 +101,12 @@ class WitnessMedium:
                 f"the one before it at {self._last[0]}:{self._last[1]}"
             )
         self._last = last
-        self._snapshot_index = max(self._snapshot_index, snapshot.index)
+        self._snapshot_index[force_epoch] = max(self._snapshot_index.get(force_epoch, 0), snapshot.index)
 
     def _appended(self, header: Header, data: bytes) -> None:
         """Records behind the image in use. A write that begins within a record is not looked at."""
         offset = 0
+        entries = self._entries(epoch_of(header.term))
         while (found := _record(data, offset)) is not None:
             epoch, index, term, size = found
             if epoch != header.epoch:
@@ -107,9 +115,9 @@ class WitnessMedium:
                 raise self._broken(f"entry {index} on the witness follows a gap after {self._last[1]}")
             if index == self._last[1] + 1:
                 self._last = (term, index)
-            elif self._entries.get(index, term) != term:
+            elif entries.get(index, term) != term:
                 raise self._broken(f"entry {index} on the witness was overwritten by another")
-            self._entries[index] = term
+            entries[index] = term
             offset += size
 
 

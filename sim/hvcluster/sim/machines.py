@@ -17,6 +17,7 @@ from hvcluster.model.votes import Configuration
 from hvcluster.node.core import effects as ef
 from hvcluster.node.core import events as ev
 from hvcluster.node.core import guest_io as gio
+from hvcluster.node.core.forcing import Start
 from hvcluster.node.core.genesis import wiped
 from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.node import NodeCore
@@ -48,6 +49,8 @@ class Machine:
         self.frozen = False
         self.life = 0
         self.exited = False
+        self.forced_in: set[int] = set()
+        """Lives that an administrator began with forced quorum."""
         self.died_at = -1_000_000
         self.core: NodeCore
         self.crash_in: int | None = None
@@ -106,7 +109,7 @@ class Machine:
 
     # power
 
-    def start(self) -> None:
+    def start(self, how: Start = Start.NORMAL) -> None:
         """Start the process; nothing happens when it runs."""
         if self.alive:
             return
@@ -120,15 +123,17 @@ class Machine:
             link._life = self.life + 1
             if old is not None:
                 link.cut_out, link.cut_in = old.cut_out, old.cut_in
-        self._begin()
+        self._begin(how)
 
-    def _begin(self) -> None:
+    def _begin(self, how: Start) -> None:
         self.life += 1
+        if how is Start.FORCED:
+            self.forced_in.add(self.life)
         self._timers = {}
         self._pending = {}
         self._waiting = []
         self.guests = {}
-        self.core = NodeCore(self._world.definition, self.node, self.saved)
+        self.core = NodeCore(self._world.definition, self.node, self.saved, how)
         self._world.judge.started(self)
         self._event(ev.Started())
         for link in self.links.values():
@@ -258,6 +263,7 @@ class Machine:
         perform(effect)
 
     def _publish(self, effect: ef.Publish) -> None:
+        self._world.judge.published(self, effect.heartbeat.term)
         self._world.network.publish(self.node, effect.heartbeat)
 
     def _send(self, effect: ef.Send) -> None:
@@ -289,7 +295,7 @@ class Machine:
         self.replies[effect.ticket] = effect
 
     def _restart(self, _: ef.RestartService) -> None:
-        self._begin()
+        self._begin(self.core.next_start)
 
     def _end(self, _: ef.EndProcess) -> None:
         self.exited = True

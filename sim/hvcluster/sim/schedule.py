@@ -24,6 +24,8 @@ FOLLOW_LOW_US, FOLLOW_DECADES = 1_000, 4.0  # 1 ms to 10 s, every decade alike: 
 BY_DEED: Final = 0.25
 """How many faults strike whoever leads, owns or holds something then, and not just anybody."""
 NEVER_MENDED: Final = 0.03
+FORCING: Final = 0.2
+"""In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
 BUSES: Final = ("A", "B")
 
 _MENDING: Final = {
@@ -81,6 +83,7 @@ class _Draw:
 
     def __init__(self, plan: Plan, seed: int) -> None:
         self._plan = plan
+        self._seed = seed
         self._random = random.Random(f"{seed}/faults")
         self._nodes = tuple(f"HyperV-{n}" for n in range(1, plan.nodes + 1))
         self._vms = tuple(f"D{n}" for n in range(1, plan.vms + 1))
@@ -132,7 +135,43 @@ class _Draw:
             if self._random.random() < FOLLOWED:
                 gap = int(FOLLOW_LOW_US * 10.0 ** (FOLLOW_DECADES * self._random.random()))
                 self._one(min(at + gap, end - 1))
+        self._administrator(end)
         return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
+
+    def _administrator(self, end: int) -> None:
+        """Now and then somebody believes that quorum must be forced: on one node that is dead by then, or on two.
+
+        Where the others live on, both sides may: mostly they are cut off from each other. Some nodes are started
+        with prevented quorum.
+        """
+        chance = random.Random(f"{self._seed}/forced")
+        if chance.random() >= FORCING:
+            return
+        for _ in range(1 + chance.randrange(3)):
+            at = chance.randrange(end)
+            forced = chance.sample(self._nodes, min(len(self._nodes), 1 + (chance.random() < 0.2)))
+            cut_for = chance.randrange(5, 90) * US_PER_S
+            if chance.random() < 0.6 and len(self._nodes) > 1:
+                more = chance.sample(self._nodes, chance.randrange(1, len(self._nodes)))
+                side = tuple(sorted({forced[0], *more}))[: len(self._nodes) - 1]
+                self._strikes.append(Strike(at, Fault(FaultWord.PARTITION, side=side), cut_for))
+            elif chance.random() < 0.5:
+                for name in self._nodes:
+                    self._strikes.append(Strike(at, Fault(FaultWord.KILL, name), cut_for))
+            for name in forced:
+                dead_for = chance.randrange(1, 40 * US_PER_S)
+                self._strikes.append(Strike(at, Fault(FaultWord.KILL, name)))
+                self._strikes.append(Strike(at + dead_for, Fault(FaultWord.START_FORCED, name)))
+                if chance.random() < 0.3:
+                    word = FaultWord.CRASH if chance.random() < 0.5 else FaultWord.KILL
+                    amount = float(chance.randrange(1, 12)) if word is FaultWord.CRASH else 0.0
+                    again = at + dead_for + chance.randrange(1, 5 * US_PER_S)
+                    self._strikes.append(Strike(again, Fault(word, name, amount=amount), US_PER_S))
+            if chance.random() < 0.3:
+                name = self._nodes[chance.randrange(len(self._nodes))]
+                self._strikes.append(Strike(at, Fault(FaultWord.KILL, name)))
+                later = at + chance.randrange(1, 60 * US_PER_S)
+                self._strikes.append(Strike(later, Fault(FaultWord.START_PREVENTED, name)))
 
     def _wait(self) -> int:
         return int(self._random.expovariate(1.0) * self._plan.fault_every_s * US_PER_S) + 1

@@ -5,12 +5,14 @@ Law: does what a Fault says, at once, or says why it cannot. When and why is for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from hvcluster.model.epochs import epoch_of
 from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
 from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, NodeId, VmHealth
 from hvcluster.model.votes import Voter
 from hvcluster.node.core import events as ev
+from hvcluster.node.core.forcing import Start, refusal
 from hvcluster.node.core.witness import Hold
 
 if TYPE_CHECKING:
@@ -122,9 +124,8 @@ class Strikes:
         match fault.word:
             case FaultWord.KILL:
                 machine.kill()
-            case FaultWord.START:
-                machine.crash_in = None
-                machine.start()
+            case FaultWord.START | FaultWord.START_FORCED | FaultWord.START_PREVENTED:
+                self._start(machine, _HOW[fault.word])
             case FaultWord.FREEZE:
                 machine.freeze(int(fault.amount))
             case FaultWord.THAW:
@@ -162,6 +163,16 @@ class Strikes:
                         link.cut_in = link.cut_in or fault.direction is not Direction.OUT
             case _:
                 raise AssertionError(f"{fault.word} strikes no machine")
+
+    def _start(self, machine: Machine, how: Start) -> None:
+        if machine.alive:
+            machine.crash_in = None
+            return  # it runs
+        why = refusal(machine.saved) if how is Start.FORCED else None
+        if why is not None:
+            raise Nobody(f"{machine.name} cannot be forced: {why}")
+        machine.crash_in = None
+        machine.start(how)
 
     def ask(self, machine: Machine, request: ev.Request) -> None:
         """An operator asks a node for something."""
@@ -209,6 +220,29 @@ class Strikes:
             machine.thaw()
             machine.start()
         self._resume_all()
+        world.after(30 * US_PER_S, self._join_all)
+
+    def _join_all(self) -> None:
+        """An administrator starts whoever is left on a side that was not forced, until there is one side.
+
+        Only the first versions of the product need that; in later ones a side yields by itself. Who was started with
+        prevented quorum, and then found no cluster to join, is started again without.
+        """
+        world = self._world
+        machines = world.machines.values()
+        epoch = max(epoch_of(machine.saved.term) for machine in machines)
+        again: dict[NodeId, Start] = {}
+        for machine in machines:
+            if machine.core.start is Start.PREVENTED and not machine.core.joined:
+                again[machine.node] = Start.NORMAL
+            elif epoch_of(machine.saved.term) < epoch and not world.definition.properties.force_quorum_resiliency:
+                again[machine.node] = Start.PREVENTED
+        for node, how in again.items():
+            world.calm.disturbed()
+            world.machines[node].kill()
+            world.machines[node].start(how)
+        if again:
+            world.after(60 * US_PER_S, self._join_all)
 
     def _resume_all(self) -> None:
         """An operator asks until nobody is paused any more: who asks a node that has just started is refused."""
@@ -240,6 +274,11 @@ class Strikes:
         return left >= configuration.quorum and state.commit == state.log.last_index
 
 
+_HOW: Final = {
+    FaultWord.START: Start.NORMAL,
+    FaultWord.START_FORCED: Start.FORCED,
+    FaultWord.START_PREVENTED: Start.PREVENTED,
+}
 _HARMLESS = frozenset(
     {
         FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.CRASH_VM,
@@ -250,7 +289,8 @@ _HARMLESS = frozenset(
 """What an administrator does every day: nobody may lose quorum over it."""
 _ON_A_MACHINE = frozenset(
     {
-        FaultWord.KILL, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
+        FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED, FaultWord.FREEZE,
+        FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
         FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
         FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
     }

@@ -212,6 +212,21 @@ class RemoveGroup:
     group: str
 
 
+@dataclass(frozen=True, slots=True)
+class ForceQuorum:
+    """An administrator forced quorum: an epoch begins in which nobody is a member yet; generations jump to its own."""
+
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndForced:
+    """Enough votes have joined: the forced state is over, and votes follow the usual rules."""
+
+    reason: str
+
+
 Command: TypeAlias = (
     Noop
     | Configure
@@ -233,6 +248,8 @@ Command: TypeAlias = (
     | QuarantineNode
     | ReleaseNode
     | ForgetLosses
+    | ForceQuorum
+    | EndForced
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -256,4 +273,6 @@ COMMANDS: tuple[type[Command], ...] = (
     QuarantineNode,
     ReleaseNode,
     ForgetLosses,
+    ForceQuorum,
+    EndForced,
 )

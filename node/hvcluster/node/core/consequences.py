@@ -14,6 +14,7 @@ from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, Sto
 from . import messages as msg
 from .commands import Command, Noop
 from .effects import Publish, Send
+from .forcing import Start
 from .parts import Hooks, Parts
 from .raft.state import Role
 from .saved import SavedState
@@ -24,8 +25,8 @@ from .witness import Hold
 class Consequences(Parts):
     """The parts of a node, and the way from one decision to the next."""
 
-    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState) -> None:
-        super().__init__(definition, node, saved, Hooks(self._won, self._look_again, self._leave))
+    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState, start: Start) -> None:
+        super().__init__(definition, node, saved, start, Hooks(self._won, self._look_again, self._leave))
         self._dirty = False  # something the planner looks at has changed
         self._led = False
         self._announced = (0, 0)
@@ -142,6 +143,7 @@ class Consequences(Parts):
         if self.replica.changed or self.groups.look_again:
             self.replica.changed = False
             self.resiliency.observe(now, self.replica.database)
+            self.joined = self.joined or self.replica.member
             self.groups.reconcile(now)
             self.requests.look()
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from hvcluster.model.codec import dump, load
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
+from hvcluster.model.epochs import first_generation
 from hvcluster.model.policy import Priority
 from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, Generation, GroupState, Incarnation, NodeId
 from hvcluster.model.votes import Configuration, Voter
@@ -22,6 +23,8 @@ from .commands import (
     Configure,
     DefineGroup,
     EndDrain,
+    EndForced,
+    ForceQuorum,
     ForgetLosses,
     FormCluster,
     NodeDown,
@@ -45,13 +48,15 @@ __all__ = ["Database", "Group", "Image", "Member"]
 class Database:
     """Nodes and groups by id and name; iterate `members` and `groups`, which are sorted."""
 
-    __slots__ = ("_dynamic_witness", "_witness", "groups", "members", "version")
+    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "version")
 
     def __init__(self, image: Image) -> None:
         self.members: dict[NodeId, Member] = {m.id: m for m in sorted(image.members, key=lambda m: m.id)}
         self.groups: dict[str, Group] = {g.name: g for g in sorted(image.groups, key=lambda g: g.name)}
         self._witness = image.witness
         self._dynamic_witness = image.dynamic_witness
+        self.epoch = image.epoch
+        self.forced = image.forced
         self.version = 0  # rises with every change, so that readers can tell whether to look again
 
     @staticmethod
@@ -80,8 +85,8 @@ class Database:
 
     def encode(self) -> bytes:
         """Canonical bytes of all of it."""
-        image = Image(tuple(self.members.values()), tuple(self.groups.values()), self._witness, self._dynamic_witness)
-        return dump(image)
+        members, groups = tuple(self.members.values()), tuple(self.groups.values())
+        return dump(Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced))
 
     @staticmethod
     def decode(data: bytes) -> Database:
@@ -103,7 +108,12 @@ class Database:
             case Noop() | Configure():
                 return False
             case FormCluster():
-                changed = self._form(command)
+                changed = self._form(command.reason)
+            case ForceQuorum():
+                changed = self._force(command)
+            case EndForced():
+                changed = self.forced
+                self.forced = False
             case NodeUp():
                 changed = self._up(command)
             case NodeDown():
@@ -133,12 +143,20 @@ class Database:
             self.version += 1
         return changed
 
-    def _form(self, command: FormCluster) -> bool:
+    def _force(self, command: ForceQuorum) -> bool:
+        self.epoch = command.epoch
+        self.forced = True
+        least = first_generation(command.epoch)
+        for group in tuple(self.groups.values()):
+            self.groups[group.name] = group.outranking(least)
+        return self._form(command.reason)
+
+    def _form(self, reason: str) -> bool:
         for member in tuple(self.members.values()):
             self.members[member.id] = replace(member, up=False, isolated=False)
         for group in tuple(self.groups.values()):
             if group.runs or group.state is GroupState.OFFLINE:
-                self.groups[group.name] = group.taken_offline("form", command.reason, waiting=True)
+                self.groups[group.name] = group.taken_offline("form", reason, waiting=True)
         return True
 
     def _up(self, command: NodeUp) -> bool:
@@ -198,9 +216,8 @@ class Database:
         taken = any(g.name == definition.name or g.definition.lun == definition.lun for g in self.groups.values())
         if taken:
             return False
-        group = Group(
-            definition, NOBODY, Generation(0), GroupState.OFFLINE, True, NOBODY, False, False, "created", "defined"
-        )
+        least = first_generation(self.epoch)
+        group = Group(definition, NOBODY, least, GroupState.OFFLINE, True, NOBODY, False, False, "created", "defined")
         self.groups = dict(sorted({**self.groups, group.name: group}.items()))
         return True
 

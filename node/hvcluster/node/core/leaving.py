@@ -5,6 +5,7 @@ Law: the end of one life of the service. `ended` is final: nothing is handled af
 
 from __future__ import annotations
 
+from hvcluster.model.epochs import epoch_of, epoch_text
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Properties
 from hvcluster.model.vocabulary import Instant, NodeId
@@ -118,6 +119,8 @@ class Leaving:
 
     def settle(self, now: Instant) -> None:
         """Leave, if it is time."""
+        if self._state.outranked and not self.ended:
+            self._yield()
         if self._replica.member and self._restart is None:
             return
         if self.asked and not self._replica.member:
@@ -132,6 +135,14 @@ class Leaving:
         if self._restart is not None and not self.ended:
             self._out.add(RestartService(self._restart))
             self.ended = True
+
+    def _yield(self) -> None:
+        """A side with a higher force epoch exists: nothing that this life believes counts there."""
+        epoch = epoch_text(epoch_of(self._state.term))
+        kind = FactKind.QUORUM_YIELDED if self._replica.member else FactKind.TERM_SEEN
+        reason = f"{self._state.outranked}; its quorum was forced, and it joins that side as a new incarnation"
+        self._out.fact(kind, reason, epoch=epoch, runs=len(self._groups.runs))
+        self.restart(f"quorum was forced elsewhere: {self._state.outranked}")
 
     def _end(self) -> None:
         assert self.ticket is not None, "only a node that was asked to leaves"

@@ -113,6 +113,10 @@ class Group:
             cause, reason, self.home, self.restarts, self.failovers, self.preempted,
         )  # fmt: skip
 
+    def outranking(self, least: Generation) -> Group:
+        """The same, with generations from now on above those that another side may hand out."""
+        return replace(self, generation=max(self.generation, least))
+
     def taken_offline(self, cause: str, reason: str, *, waiting: bool) -> Group:
         """The same when its owner has it no more. Without auto-start it stays so until an operator wants it."""
         desired = self.desired and self.definition.policy.priority is not Priority.NO_AUTO_START
@@ -133,9 +137,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The whole database as a value, for snapshots."""
+    """The whole database as a value, for snapshots. `epoch`: of the last forced quorum; `forced`: it still is."""
 
     members: tuple[Member, ...]
     groups: tuple[Group, ...]
     witness: bool
     dynamic_witness: bool
+    epoch: int = 0
+    forced: bool = False

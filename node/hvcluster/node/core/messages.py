@@ -179,3 +179,16 @@ Message: TypeAlias = (
     | Forward
     | Forwarded
 )
+
+
+def term_in(message: Message) -> int:
+    """The term that the sender is in, as far as a message tells; 0 where it tells nothing."""
+    match message:
+        case PreVote():
+            return message.term - 1
+        case PreVoteReply() | VoteReply():
+            return message.own_term
+        case Heartbeat() | RequestVote() | AppendEntries() | AppendReply() | InstallSnapshot() | TimeoutNow():
+            return message.term
+        case GroupReport() | Forward() | Forwarded():
+            return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.epochs import epoch_of, epoch_text
 from hvcluster.model.facts import FactKind
 from hvcluster.model.scsi import TestUnitReady
 from hvcluster.model.vocabulary import Instant, NodeId
@@ -17,6 +18,7 @@ from . import events as ev
 from . import messages as msg
 from .consequences import Consequences
 from .effects import Effect, Reply
+from .forcing import Start, force, refusal
 from .groups import ALIVE_TIMER, RETRY_TIMER
 from .heartbeats import DIRECT, Peer
 from .procedure import PREFIX
@@ -36,9 +38,12 @@ TICK = "tick"
 class NodeCore(Consequences):
     """One life of the cluster service on one node. The only door is `handle`."""
 
-    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState) -> None:
-        super().__init__(definition, node, saved)
+    def __init__(
+        self, definition: ClusterDefinition, node: NodeId, saved: SavedState, start: Start = Start.NORMAL
+    ) -> None:
+        super().__init__(definition, node, saved, start)
         self._identity = (saved.store, self.incarnation)
+        self._forced = start is Start.FORCED and refusal(saved) is None
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Started: self._started,
             ev.TimerFired: self._timer,
@@ -78,6 +83,11 @@ class NodeCore(Consequences):
             self._settle(now)
         return self.out.take()
 
+    @property
+    def next_start(self) -> Start:
+        """How the next life of this process begins."""
+        return self.start.after(self.joined)
+
     def view(self, now: Instant) -> View:
         """A copy of what this node shows of itself."""
         return view_of(self, now)
@@ -94,6 +104,9 @@ class NodeCore(Consequences):
             last_index=self.state.log.last_index,
         )  # fmt: skip
         self.election.start(now)
+        if self._forced:
+            force(self.state, self.out)
+            self._won(now)
         self._tick(now)
 
     def _timer(self, now: Instant, event: ev.TimerFired) -> None:
@@ -115,6 +128,8 @@ class NodeCore(Consequences):
             return False
         state = self.state
         commit, term = state.commit, state.term
+        if epoch_of(beat.term) > epoch_of(term):
+            return self._yields(beat.term, beat.node)
         if beat.term > term:
             state.see_term(beat.term, f"heartbeat of node {beat.node}")
         if beat.leader == beat.node and beat.term == state.term:
@@ -125,6 +140,18 @@ class NodeCore(Consequences):
             self._follower_beat(now, peer, old, beat)
             return self._dirty or bool(self.beats.lost)
         return state.commit != commit or state.term != term or bool(self.beats.lost)
+
+    def _yields(self, term: int, sender: NodeId) -> bool:
+        """A peer is in a higher force epoch: nothing it says concerns us, but that this life must end.
+
+        The first versions of the product know no force quorum resiliency: who has quorum there goes on until it is
+        started again.
+        """
+        bound = self.replica.member and self.start is not Start.PREVENTED
+        if bound and not self.definition.properties.force_quorum_resiliency:
+            return False
+        self.state.see_term(term, f"node {sender} is in force epoch {epoch_text(epoch_of(term))}")
+        return True
 
     def _leader_beat(self, now: Instant, beat: msg.Heartbeat) -> None:
         if self.state.leads:
@@ -144,6 +171,10 @@ class NodeCore(Consequences):
     def _message(self, now: Instant, event: ev.MessageReceived) -> None:
         sender, store, message = event.sender, event.store, event.message
         if sender not in self.beats.peers:
+            return
+        term = msg.term_in(message)
+        if epoch_of(term) > epoch_of(self.state.term) and not isinstance(message, msg.Heartbeat):
+            self._yields(term, sender)
             return
         match message:
             case msg.Heartbeat():

@@ -12,6 +12,7 @@ from hvcluster.model.properties import Timing
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName
 
+from .forcing import Start
 from .groups import Groups
 from .heartbeats import Heartbeats
 from .isolation import Isolation
@@ -46,8 +47,13 @@ class Hooks:
 class Parts:
     """One of each. Also the surroundings an election asks about."""
 
-    def __init__(self, definition: ClusterDefinition, node: NodeId, saved: SavedState, hooks: Hooks) -> None:
+    def __init__(
+        self, definition: ClusterDefinition, node: NodeId, saved: SavedState, start: Start, hooks: Hooks
+    ) -> None:
         self.definition = definition
+        self.start = start
+        self.joined = False
+        """This life was a member, now or before."""
         self.me = node
         properties = definition.properties
         self.timing = timing = Timing.of(properties)
@@ -111,5 +117,9 @@ class Parts:
         return self.quorum.lease_stands(now)
 
     def may_stand(self) -> bool:
-        """A node that is being stopped does not stand."""
-        return not self.leaving.asked
+        """A node that is being stopped does not stand; nor does one with prevented quorum before it has joined."""
+        return not self.leaving.asked and self.may_vote()
+
+    def may_vote(self) -> bool:
+        """A node with prevented quorum helps nobody to form a cluster; once it has joined it is like any other."""
+        return self.start is not Start.PREVENTED or self.joined

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.epochs import epoch_of
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 from hvcluster.model.votes import Configuration, Electorate, Voter, next_step
 
-from .commands import Command, Configure, FormCluster, NodeDown, NodeUp
+from .commands import Command, Configure, EndForced, FormCluster, NodeDown, NodeUp
 from .database import Database, Member
 from .heartbeats import Heartbeats, Peer
 from .presence import Presence
@@ -159,6 +160,8 @@ class Planner:
                 continue
             if peer.incarnation > member.incarnation and self._resiliency.refuses(member, peer.incarnation):
                 continue
+            if epoch_of(peer.beat.term) > epoch_of(self._state.term):
+                continue  # it has gone over to a side that was forced; what it once had of our log says nothing
             if (
                 peer.incarnation > member.incarnation
                 and self._hears_us(now, peer)
@@ -172,6 +175,13 @@ class Planner:
     def _votes(self, now: Instant, database: Database) -> list[Command]:
         properties = self._properties
         members = [m for m in database.members.values() if m.weight]
+        if database.forced:
+            present = sum(m.weight for m in members if self._presence.carries_on(m))
+            ended = self._forced_ended(now, present, sum(m.weight for m in members))
+            if ended is not None:
+                return [ended]
+            if not self._presence.leaving:
+                return []  # whatever joins or leaves: the one vote there is stays where it was forced
         entitled = tuple(
             Voter(m.id, m.store)
             for m in members
@@ -192,6 +202,7 @@ class Planner:
             properties.dynamic_quorum,
             properties.dynamic_witness,
             self._lower_priority(entitled),
+            tuple(Voter(m.id, m.store) for m in members) if database.epoch else (),
         )
         step = next_step(self._state.log.configuration, electorate)
         if step is None or not self._confirmed(now, step.configuration):
@@ -210,6 +221,14 @@ class Planner:
         away = [v for v in entitled if v.node != self._me and sites.get(v.node, "") != site]
         without = [v for v in away if v not in self._state.log.configuration.voters]
         return (without or away)[-1].node if away else NOBODY
+
+    def _forced_ended(self, now: Instant, present: int, configured: int) -> EndForced | None:
+        """Enough of all configured votes are here: from now on they count again."""
+        witness = self.witness is not None and self.witness.usable(now)
+        votes = configured + (self.witness is not None)
+        if present + witness <= votes // 2:
+            return None
+        return EndForced(f"{present + witness} of {votes} configured votes are present; they count again")
 
     def _confirmed(self, now: Instant, configuration: Configuration) -> bool:
         """Whether a quorum of new votes has answered since they were first thought of; asks them, if not.

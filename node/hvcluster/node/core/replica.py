@@ -6,6 +6,7 @@ Law: the only writer of the database. It knows nothing of what follows from a ch
 from __future__ import annotations
 
 from hvcluster.model.codec import Malformed
+from hvcluster.model.epochs import epoch_of, epoch_text
 from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.vocabulary import DrainStatus, Incarnation, NodeId
 
@@ -16,6 +17,8 @@ from .commands import (
     Command,
     Configure,
     EndDrain,
+    EndForced,
+    ForceQuorum,
     FormCluster,
     NodeDown,
     NodeUp,
@@ -100,6 +103,10 @@ class Replica:
         match command:
             case FormCluster(reason):
                 fact(FactKind.CLUSTER_FORMED, reason, term=term)
+            case ForceQuorum(epoch, reason):
+                fact(FactKind.QUORUM_FORCED, reason, epoch=epoch_text(epoch))
+            case EndForced(reason):
+                fact(FactKind.FORCED_ENDED, reason, epoch=epoch_text(epoch_of(term)))
             case NodeUp(node, incarnation, _):
                 fact(FactKind.NODE_UP, "it has caught up and hears the leader", peer=node, incarnation=incarnation)
             case NodeDown(node, incarnation, reason):

@@ -214,7 +214,7 @@ class Witness:
         """
         state = self._state
         state.see_term(content.header.term, "the witness is in it")
-        if state.leads or content.snapshot is None:
+        if state.leads or state.outranked or content.snapshot is None:
             return
         last = content.entries[-1] if content.entries else content.snapshot
         if (last.term, last.index) <= (state.log.last_term, state.log.last_index):

@@ -48,6 +48,7 @@ class Surroundings(Protocol):
     def known(self) -> tuple[NodeId, ...]: ...
     def lease_stands(self, now: Instant) -> bool: ...
     def may_stand(self) -> bool: ...
+    def may_vote(self) -> bool: ...
 
 
 class Election:
@@ -145,6 +146,8 @@ class Election:
         state = self.state
         if message.term != state.term or state.leader != sender or not state.may_stand:
             return
+        if not self._around.may_vote():
+            return
         self._stand(now, transfer=True)
 
     # answering
@@ -154,6 +157,8 @@ class Election:
         state = self.state
         if self.witness is not None and self.witness.arbitrating:
             return "this node arbitrates for the witness"
+        if not self._around.may_vote():
+            return "this node was started with prevented quorum, and has not joined"
         if transfer:
             return None
         if state.leads and self._around.lease_stands(now):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from hvcluster.model.epochs import epoch_of
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import Instant, NodeId, StoreId
@@ -174,6 +175,11 @@ class Replication:
         if message.term < state.term:
             self._out.send(sender, AppendReply(state.term, False, log.last_index, message.probe))
             return
+        if not self._rooted(message):
+            state.see_term(message.term, f"entries of node {sender}")
+            state.follow(sender, now)
+            self._out.send(sender, AppendReply(state.term, False, 0, message.probe))
+            return
         if not self._plausible(message):
             return
         state.see_term(message.term, f"entries of node {sender}")
@@ -202,6 +208,23 @@ class Replication:
         state.verified = max(state.verified, match)
         self.commit_to(message.commit)
         self._out.send(sender, AppendReply(state.term, True, match, message.probe))
+
+    def _rooted(self, message: AppendEntries) -> bool:
+        """Whether our snapshot is known to be part of the leader's log.
+
+        A log that has entries of a force epoch is: what is committed is never undone within one. A log of an older
+        epoch may hold what the forced side never had, and then nothing of it counts; an entry that both logs have
+        proves the opposite.
+        """
+        log, root = self.state.log, self.state.log.snapshot_index
+        if self._of_its_epoch(message.term):
+            return True
+        at = root - message.prev_index
+        if at > len(message.entries):
+            return False
+        if at > 0:
+            return message.entries[at - 1].term == log.snapshot_term
+        return at < 0 or message.prev_term == log.snapshot_term  # behind our snapshot, entries are compared anyway
 
     def _plausible(self, message: AppendEntries) -> bool:
         """Whether a peer that keeps to the rules can have said that; what breaks them is ignored."""
@@ -244,7 +267,7 @@ class Replication:
         state.see_term(message.term, f"snapshot of node {sender}")
         state.follow(sender, now)
         index = message.last_index
-        if index > state.commit:
+        if index > state.commit or not self._extends_ours(message):
             if not self.install_database(message.database):
                 return
             snapshot = Snapshot(index, message.last_term, message.configuration, message.database)
@@ -257,6 +280,15 @@ class Replication:
             self._out.fact(FactKind.SNAPSHOT_INSTALLED, reason, index=index, term=message.last_term)
         state.verified = max(state.verified, index)
         self._out.send(sender, AppendReply(state.term, True, max(index, 0), message.probe))
+
+    def _extends_ours(self, message: InstallSnapshot) -> bool:
+        """Whether what we know to be committed is in a snapshot that is no longer than that; see `_rooted`."""
+        return self._of_its_epoch(message.term) or self.state.log.term_at(message.last_index) == message.last_term
+
+    def _of_its_epoch(self, term: int) -> bool:
+        log = self.state.log
+        known = epoch_of(log.last_term) == epoch_of(term) or self.state.verified >= log.snapshot_index
+        return log.snapshot is None or known
 
     def compact(self, database: Callable[[], bytes], limit: int) -> None:
         """Write a snapshot of what is applied (the commit index) once the log is longer than `limit`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from hvcluster.model.epochs import epoch_of
 from hvcluster.model.facts import FactKind
 from hvcluster.model.vocabulary import NOBODY, Instant, NodeId, StoreId
 from hvcluster.node.core.outbox import Outbox
@@ -35,6 +36,7 @@ class RaftState:
         "leader_heard",
         "log",
         "me",
+        "outranked",
         "role",
         "store",
         "term",
@@ -53,6 +55,8 @@ class RaftState:
         self.leader_heard = Instant(0)
         self.commit = self.log.snapshot_index
         self.verified = 0  # our log is known to match the leader's of this term up to here
+        self.outranked = ""
+        """Why this life of the service is over: a side with a higher force epoch exists."""
         self._out = out
 
     @property
@@ -68,15 +72,21 @@ class RaftState:
     def may_stand(self) -> bool:
         """A voter may; so may one that a change takes out which is not known to be committed.
 
+        Nobody stands in a force epoch of which it has nothing: the votes it knows of are not those of the epoch.
+
         It may be the only one with the newest log, and is needed until the change is committed (Ongaro's dissertation,
         4.2.2). Its own vote counts only if the newest configuration has it.
         """
+        if epoch_of(self.log.last_term) != epoch_of(self.term):
+            return False
         return self.votes or self.log.configuration_at(self.commit).has(self.me, self.store)
 
     def see_term(self, term: int, reason: str) -> None:
         """A newer term exists: follow it. Nothing happens for our own or an older term."""
         if term <= self.term:
             return
+        if epoch_of(term) > epoch_of(self.term) and self.log.snapshot is not None:
+            self.outranked = reason
         if self.role is not Role.FOLLOWER:
             self.resign(f"term {term} is newer than {self.term}: {reason}")
         self.term = term
@@ -100,6 +110,15 @@ class RaftState:
         self.verified = 0
         self.role = Role.CANDIDATE
         self._out.save_vote(self.term, self.me)
+
+    def force(self, term: int) -> None:
+        """Lead the first term of a new force epoch, by an administrator's word instead of votes."""
+        assert epoch_of(term) > epoch_of(self.term), "a forced node outranks whatever it has heard of"
+        self.term = term
+        self.voted_for = self.leader = self.me
+        self.verified = 0
+        self.role = Role.LEADER
+        self._out.save_vote(term, self.me)
 
     def lead(self) -> None:
         """The votes are there."""
