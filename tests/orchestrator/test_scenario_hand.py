@@ -11,7 +11,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.faults import Direction, Fault, FaultWord
 from hvcluster.model.scenario import parse
 from hvcluster.model.vocabulary import NodeId
-from hvcluster.orchestrator.driver import Cut, Driver, Member, Quality, Way, Wire
+from hvcluster.orchestrator.driver import Cut, Driver, How, Member, Quality, Way, Wire
 from hvcluster.orchestrator.errors import Exit, Failure
 from hvcluster.orchestrator.observer import Observer
 from hvcluster.orchestrator.picture import Picture
@@ -49,7 +49,7 @@ class Still:
         assert self.lives[name] is not Life.DEAD
         self.lives[name] = Life.DEAD
 
-    async def start(self, name: str, rejoin_empty: bool = False) -> None:
+    async def start(self, name: str, how: How = How.NORMAL) -> None:
         assert self.lives[name] is Life.DEAD
         self.lives[name] = Life.RUNNING
         self.cuts[name].clear()

@@ -19,6 +19,7 @@ from hvcluster.v1 import chaos_pb2_grpc, node_pb2_grpc
 from . import admin, chaos, options, peers
 from .beginning import Beginning, Origin, begin
 from .core.events import StopNode
+from .core.forcing import Start, refusal
 from .core.node import NodeCore
 from .core.saved import SavedState
 from .factlog import FactLog
@@ -57,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotSave, OSError) as error:
         log.error("the saved state cannot be made", error=str(error))
         return EXIT_DISK
+    refused = refusal(beginning.state) if chosen.start is Start.FORCED else None
+    if refused is not None:
+        beginning.store.close()
+        print(f"{made.prog}: --force-quorum: {name} cannot be forced: {refused}", file=sys.stderr)
+        return EXIT_USAGE
     tell = log.info if beginning.origin in (Origin.KEPT, Origin.FOUNDED) else log.warning
     tell(beginning.origin.value, set_aside=[str(path) for path in beginning.set_aside])
     try:
@@ -70,8 +76,12 @@ async def _run(chosen: Options, beginning: Beginning, log: FilteringBoundLogger)
     facts = FactLog(chosen.data, log)
     adapters = Adapters(chosen.definition, chosen.node, chosen.addresses, facts, log)
 
+    lives: list[NodeCore] = []  # the present one
+
     def make(state: SavedState) -> NodeCore:
-        return NodeCore(chosen.definition, chosen.node, state)
+        start = lives.pop().next_start if lives else chosen.start
+        lives.append(NodeCore(chosen.definition, chosen.node, state, start))
+        return lives[0]
 
     service = Service(make, beginning.store, beginning.state, adapters, log)
     adapters.attach(service)

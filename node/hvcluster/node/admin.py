@@ -171,6 +171,7 @@ def _nodes(view: View) -> list[node_pb2.NodeRow]:
             dynamic_weight=row.dynamic_weight,
             drain=row.drain.name,
             status=row.status.name,
+            needs_prevent_quorum=row.needs_prevent_quorum,
         )
         for row in view.nodes
     ]
@@ -202,6 +203,7 @@ def _quorum(view: View) -> node_pb2.QuorumRow:
         witness_lun=-1 if view.witness_lun is None else view.witness_lun,
         witness_dynamic_weight=view.witness_dynamic_weight,
         witness_held_here=view.witness_held_here,
+        forced=view.forced,
     )
 
 

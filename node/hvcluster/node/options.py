@@ -14,6 +14,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import MAX_NODES, NodeId, PathName
 from hvcluster.runtime import logs, loop, parent, ports, ready
 
+from .core.forcing import Start
 from .outside import TARGET_NAME, Addresses
 
 STOP_TIMEOUT_S = 30.0
@@ -34,8 +35,9 @@ example:
 signals: the first SIGTERM or SIGINT asks the node to leave politely (its VMs move first, as far as that is possible
 within --stop-timeout); the second ends the process at once.
 
-exit status: 0 the node has left or was stopped; 2 bad arguments or definition; 3 the port is busy; 65 the saved state
-is corrupt (the message names the file and the way back); 70 a bug; 74 the disk refused a save."""
+exit status: 0 the node has left or was stopped; 2 bad arguments or definition, or quorum cannot be forced here (the
+message says why); 3 the port is busy; 65 the saved state is corrupt (the message names the file and the way back);
+70 a bug; 74 the disk refused a save."""
 
 
 class BadOptions(Exception):
@@ -51,6 +53,7 @@ class Options:
     data: Path
     marker: Path
     rejoin_empty: bool
+    start: Start
     bind: tuple[str, int]
     addresses: Addresses
     allow_chaos: bool
@@ -84,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
         help="kept outside DIR; tells a wiped disk (the node joins empty) from a new one (it is founded)",
     )
     add("--rejoin-empty", action="store_true", help="set the saved state aside and join as after a wiped disk")
+    add(
+        "--force-quorum",
+        "-fq",
+        action="store_true",
+        help="form the cluster by itself, whatever the votes say; its database replaces that of all others",
+    )
+    add("--prevent-quorum", "-pq", action="store_true", help="only join a cluster, never help to form one")
     add("--bind", type=address, default=(ports.LOOPBACK, 0), metavar="HOST:PORT", help="gRPC server; port 0: any")
     add("--peer", type=named, action="append", default=[], metavar="ID=HOST:PORT", help="another node; repeat")
     add("--bus", type=named, action="append", default=[], metavar="NAME=HOST:PORT", help="an MQTT broker; repeat")
@@ -142,8 +152,15 @@ def checked(arguments: argparse.Namespace) -> Options:
     )
     if arguments.genesis_marker.resolve().is_relative_to(arguments.data.resolve()):
         problems.append("--genesis-marker: must lie outside --data, or it would be wiped with it")
+    if arguments.force_quorum and arguments.prevent_quorum:
+        problems.append("--force-quorum, --prevent-quorum: a node forms the cluster or joins it; leave one of them out")
+    if arguments.force_quorum and arguments.rejoin_empty:
+        problems.append("--force-quorum: with --rejoin-empty there is no database to force; leave one of them out")
     if problems:
         raise BadOptions("\n".join(problems))
+    start = Start.FORCED if arguments.force_quorum else Start.NORMAL
+    if arguments.prevent_quorum:
+        start = Start.PREVENTED
     advertise = arguments.advertise or arguments.guest_bind
     by_path = {PathName(name): where for name, where in paths.items()}
     return Options(
@@ -152,6 +169,7 @@ def checked(arguments: argparse.Namespace) -> Options:
         data=arguments.data,
         marker=arguments.genesis_marker,
         rejoin_empty=arguments.rejoin_empty,
+        start=start,
         bind=arguments.bind,
         addresses=Addresses(peers, buses, by_path, arguments.guest_bind, advertise, arguments.target),
         allow_chaos=arguments.allow_chaos,

@@ -19,7 +19,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NodeId
 
 from . import chaos, compose_lab, lab_file
-from .driver import Address, Addresses, Cut, Member, Quality, Way
+from .driver import Address, Addresses, Cut, How, Member, Quality, Way
 from .errors import Exit, Failure
 from .state import Life, Role
 
@@ -157,11 +157,16 @@ class Compose:
             await docker("unpause", found.id)
         await docker("kill", found.id)
 
-    async def start(self, name: str, rejoin_empty: bool = False) -> None:
+    async def start(self, name: str, how: How = How.NORMAL) -> None:
         """`docker start`, then wait until it accepts connections."""
-        if rejoin_empty:
+        if how is How.REJOIN_EMPTY:
             raise Failure(
                 Exit.REFUSED, "a container's command line is in compose.yaml", "use `hvc wipe` before `hvc start`"
+            )
+        if how is not How.NORMAL:
+            option = how.value[0]
+            raise Failure(
+                Exit.REFUSED, "a container's command line is in compose.yaml", f"add {option} there, and start it anew"
             )
         found = await self._container(name)
         await docker("start", found.id)

@@ -75,6 +75,20 @@ class Quality:
     array_delay_us: int = 0
 
 
+class How(Enum):
+    """How a process is started: the argument that its command line gets for this once, and what it is for."""
+
+    NORMAL = ("", "as it was started first")
+    REJOIN_EMPTY = ("--rejoin-empty", "a node sets its saved state aside and joins without it")
+    FORCE_QUORUM = ("--force-quorum", "a node forms the cluster by itself; its database replaces all others")
+    PREVENT_QUORUM = ("--prevent-quorum", "a node only joins a cluster, and never helps to form one")
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What is added to the command line."""
+        return (self.value[0],) if self.value[0] else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One process of a lab: its name, what it is, how it lives."""
@@ -110,7 +124,7 @@ class Driver(Protocol):
         """End it at once (SIGKILL). Nothing happens if it is dead."""
         ...
 
-    async def start(self, name: str, rejoin_empty: bool = False) -> None:
+    async def start(self, name: str, how: How = How.NORMAL) -> None:
         """Start it again and wait until it serves. Nothing happens if it runs."""
         ...
 

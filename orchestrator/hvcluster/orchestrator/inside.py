@@ -15,7 +15,7 @@ from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NodeId
 
 from . import chaos, compose_lab
-from .driver import Address, Addresses, Cut, Member, Quality
+from .driver import Address, Addresses, Cut, How, Member, Quality
 from .errors import Exit, Failure
 from .state import Life, Role
 
@@ -82,7 +82,7 @@ class Inside:
         """Refused."""
         self._refuse()
 
-    async def start(self, name: str, rejoin_empty: bool = False) -> None:
+    async def start(self, name: str, how: How = How.NORMAL) -> None:
         """Refused."""
         self._refuse()
 

@@ -18,7 +18,7 @@ from hvcluster.model.vocabulary import NodeId
 from hvcluster.runtime import ports, ready
 
 from . import chaos, processes
-from .driver import Address, Addresses, Cut, Member, Quality
+from .driver import Address, Addresses, Cut, How, Member, Quality
 from .errors import Exit, Failure
 from .processes import NO_TIE, Child, Tie
 from .state import LabDir, Life, ProcessRecord, Role, Runtime, life, start_time
@@ -103,7 +103,7 @@ class Local:
         runtime, record = self._record(name)
         await processes.end([record], runtime.boot)
 
-    async def start(self, name: str, rejoin_empty: bool = False) -> None:
+    async def start(self, name: str, how: How = How.NORMAL) -> None:
         """Start again with the command line of the record."""
         runtime, record = self._record(name)
         if life(record, runtime.boot) is not Life.DEAD:
@@ -113,10 +113,9 @@ class Local:
             raise Failure(Exit.PORT_BUSY, f"{name} cannot start: {busy}", "end that process, or choose another port")
         if record.spec.data:
             Path(record.spec.data).mkdir(parents=True, exist_ok=True, mode=0o700)
-        more = ("--rejoin-empty",) if rejoin_empty else ()
         tie, fd = self._tie(runtime)
         try:
-            child, _ = await processes.start(record.spec, self.directory, tie, more)
+            child, _ = await processes.start(record.spec, self.directory, tie, how.arguments)
         except ready.NotReady as error:
             raise Failure(Exit.FAILED, str(error), f"its log is {record.spec.log}") from None
         finally:

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from . import chaos
-from .driver import Cut, Driver, Member, Way, Wire, member
+from .driver import Cut, Driver, How, Member, Way, Wire, member
 from .errors import Exit, Failure
 from .lab import BUS_NAMES
 from .lab_reader import near
@@ -34,17 +34,19 @@ async def kill(driver: Driver, name: str) -> Member:
     return found
 
 
-async def start(driver: Driver, name: str, rejoin_empty: bool = False) -> Member:
+async def start(driver: Driver, name: str, how: How = How.NORMAL) -> Member:
     """Start any dead process of the lab again."""
     found = await member(driver, name)
+    if how is not How.NORMAL and found.role is not Role.NODE:
+        raise Failure(Exit.USAGE, f"{found.name} is no node", f"start it without {how.value[0]}")
     if found.life is not Life.DEAD:
         remedy = f"let it go on with `hvc thaw {found.name}`" if found.life is Life.FROZEN else "see `hvc status`"
         raise Failure(Exit.REFUSED, f"{found.name} is {found.life.value} already", remedy)
-    await driver.start(found.name, rejoin_empty)
+    await driver.start(found.name, how)
     return found
 
 
-async def clear_quarantine(driver: Driver, name: str, rejoin_empty: bool = False) -> str:
+async def clear_quarantine(driver: Driver, name: str, how: How = How.NORMAL) -> str:
     """Start a node if it is dead, and ask the cluster to let it join; returns what to tell people."""
     from hvcluster.orchestrator.observer import Observer
     from hvcluster.v1 import node_pb2

@@ -16,7 +16,7 @@ from hvcluster.model.vocabulary import US_PER_MS, NodeId
 from hvcluster.v1 import node_pb2
 
 from . import saboteur
-from .driver import Cut, Driver, Way, Wire
+from .driver import Cut, Driver, How, Way, Wire
 from .errors import Exit, Failure
 from .observer import Observer
 from .picture import Picture
@@ -158,8 +158,8 @@ class Hand:
         match fault.word:
             case FaultWord.KILL | FaultWord.CRASH:
                 await self._kill(name)
-            case FaultWord.START:
-                await self._start(name)
+            case FaultWord.START | FaultWord.START_FORCED | FaultWord.START_PREVENTED:
+                await self._start(name, _HOW[fault.word])
             case FaultWord.FREEZE:
                 if name in await self._of_life(Life.RUNNING):
                     await saboteur.freeze(self._driver, name)
@@ -182,11 +182,11 @@ class Hand:
         if name in await self._of_life(Life.RUNNING, Life.FROZEN):
             await saboteur.kill(self._driver, name)
 
-    async def _start(self, name: str) -> None:
+    async def _start(self, name: str, how: How = How.NORMAL) -> None:
         if name in self._leaving:
             await asyncio.wait((self._leaving.pop(name),))  # who is stopped is not started before
         if name in await self._of_life(Life.DEAD):
-            await saboteur.start(self._driver, name)
+            await saboteur.start(self._driver, name, how)
             if name in await self._of_life(Life.RUNNING, role=Role.NODE):
                 await self._wires.woken(name)
 
@@ -279,11 +279,16 @@ class Hand:
 
 _BREAKS: Final = {FaultWord.CRASH_VM: "crash", FaultWord.HANG_VM: "hang", FaultWord.CRASH_APP: "application"}
 
+_HOW: Final = {
+    FaultWord.START: How.NORMAL,
+    FaultWord.START_FORCED: How.FORCE_QUORUM,
+    FaultWord.START_PREVENTED: How.PREVENT_QUORUM,
+}
 _ON_A_NODE: Final = frozenset(
     {
-        FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE,
-        FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS,
-        FaultWord.CUT_ARRAY,
+        FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
+        FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
+        FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
     }
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from hvcluster.model.epochs import tag_text
 from hvcluster.v1 import san_pb2
 
 from .driver import Addresses
@@ -26,6 +27,7 @@ def as_json(picture: Picture, addresses: Addresses) -> dict[str, Json]:
         "quorum": _quorum(picture),
         "leader": None if best is None or not best.leader else picture.node_name(best.leader),
         "term": None if best is None else best.term,
+        "paxos_tag": None if best is None else tag_text(best.term, best.commit),
         "nodes": _nodes(picture),
         "groups": _groups(picture, addresses),
         "luns": None if picture.luns is None else [_lun(picture, row) for row in picture.luns],
@@ -49,6 +51,7 @@ def _quorum(picture: Picture) -> Json:
         "witness_lun": None if row.witness_lun < 0 else row.witness_lun,
         "witness_vote": row.witness_dynamic_weight,
         "witness_holder": witness_holder(picture),
+        "forced": row.forced,
     }
 
 
@@ -74,6 +77,7 @@ def _nodes(picture: Picture) -> list[Json]:
                 "state": None if row is None else row.state,
                 "status": None if row is None else row.status,
                 "vote": None if row is None else row.dynamic_weight,
+                "needs_prevent_quorum": None if row is None else row.needs_prevent_quorum,
                 "weight": node.weight if row is None else row.weight,
                 "incarnation": None if row is None else row.incarnation,
                 "service": None if answer is None else answer.service,

@@ -149,6 +149,7 @@ class NodeRow(_message.Message):
     DYNAMIC_WEIGHT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    NEEDS_PREVENT_QUORUM_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -160,6 +161,8 @@ class NodeRow(_message.Message):
     """DrainStatus name"""
     status: _builtins.str
     """NodeStatus name: NORMAL, ISOLATED, QUARANTINED"""
+    needs_prevent_quorum: _builtins.bool
+    """quorum is forced, and it is not a member yet: start it with prevented quorum"""
     def __init__(
         self,
         *,
@@ -171,10 +174,11 @@ class NodeRow(_message.Message):
         dynamic_weight: _builtins.int = ...,
         drain: _builtins.str = ...,
         status: _builtins.str = ...,
+        needs_prevent_quorum: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "state", b"state", "status", b"status", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "needs_prevent_quorum", b"needs_prevent_quorum", "state", b"state", "status", b"status", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,6 +283,7 @@ class QuorumRow(_message.Message):
     WITNESS_LUN_FIELD_NUMBER: _builtins.int
     WITNESS_DYNAMIC_WEIGHT_FIELD_NUMBER: _builtins.int
     WITNESS_HELD_HERE_FIELD_NUMBER: _builtins.int
+    FORCED_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
     """NodeMajority, NodeAndDiskMajority"""
     votes: _builtins.int
@@ -287,6 +292,8 @@ class QuorumRow(_message.Message):
     """-1 without a witness"""
     witness_dynamic_weight: _builtins.int
     witness_held_here: _builtins.bool
+    forced: _builtins.bool
+    """an administrator forced quorum, and too few votes have joined since then"""
     def __init__(
         self,
         *,
@@ -296,10 +303,11 @@ class QuorumRow(_message.Message):
         witness_lun: _builtins.int = ...,
         witness_dynamic_weight: _builtins.int = ...,
         witness_held_here: _builtins.bool = ...,
+        forced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "needed", b"needed", "votes", b"votes", "witness_dynamic_weight", b"witness_dynamic_weight", "witness_held_here", b"witness_held_here", "witness_lun", b"witness_lun"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forced", b"forced", "mode", b"mode", "needed", b"needed", "votes", b"votes", "witness_dynamic_weight", b"witness_dynamic_weight", "witness_held_here", b"witness_held_here", "witness_lun", b"witness_lun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

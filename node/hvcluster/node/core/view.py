@@ -33,6 +33,7 @@ class NodeView:
     dynamic_weight: int
     drain: DrainStatus
     status: NodeStatus
+    needs_prevent_quorum: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +95,4 @@ class View:
     routes: tuple[RouteView, ...]
     paths: tuple[tuple[PathName, bool], ...]
     runs: tuple[RunView, ...]
+    forced: bool

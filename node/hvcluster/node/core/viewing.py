@@ -69,6 +69,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
     configuration = state.log.configuration
     voting = {voter.node for voter in configuration.voters}
     witness = core.witness
+    database = core.replica.database
     unmonitored = {member.id for member in core.replica.database.members.values() if member.isolated}
     if core.isolation.since is not None:
         unmonitored.add(core.me)
@@ -80,8 +81,8 @@ def view_of(core: NodeCore, now: Instant) -> View:
         quorum=now < core.quorum.due(),
         commit=state.commit,
         last_index=state.log.last_index,
-        nodes=tuple(_node(member, member.id in voting) for member in core.replica.database.members.values()),
-        groups=tuple(_group(group, unmonitored) for group in core.replica.database.groups.values()),
+        nodes=tuple(_node(member, member.id in voting, database.forced) for member in database.members.values()),
+        groups=tuple(_group(group, unmonitored) for group in database.groups.values()),
         votes=configuration.votes,
         needed=configuration.quorum if configuration.votes else 0,
         witness_lun=core.definition.witness_lun,
@@ -93,6 +94,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
             RunView(run.group, run.generation, PAUSED if run.paused else _phase(run.phase))
             for run in core.groups.runs.values()
         ),
+        forced=database.forced,
     )
 
 
@@ -102,14 +104,17 @@ def _phase(phase: Phase) -> str:
     return phase.name
 
 
-def _node(member: Member, votes: bool) -> NodeView:
+def _node(member: Member, votes: bool, forced: bool) -> NodeView:
     state = NodeState.DOWN
     if member.up and not member.isolated:
         state = NodeState.PAUSED if member.paused else NodeState.UP
     status = NodeStatus.ISOLATED if member.isolated else NodeStatus.NORMAL
     if member.quarantined:
         status = NodeStatus.QUARANTINED
-    return NodeView(member.id, member.name, state, member.incarnation, member.weight, int(votes), member.drain, status)
+    return NodeView(
+        member.id, member.name, state, member.incarnation, member.weight, int(votes), member.drain, status,
+        forced and not member.up,
+    )  # fmt: skip
 
 
 def _group(group: Group, unmonitored: set[NodeId]) -> GroupView:

@@ -10,12 +10,16 @@ import asyncio
 import click
 
 from hvcluster.orchestrator import saboteur
-from hvcluster.orchestrator.driver import Driver, Way
+from hvcluster.orchestrator.driver import Driver, How, Way
 from hvcluster.orchestrator.errors import Exit, Failure
 from hvcluster.orchestrator.lab_reader import near
 
 from .options import Choice, lab_options
 
+_HOW = {
+    How.FORCE_QUORUM: " with forced quorum: its database is the cluster's from now on",
+    How.PREVENT_QUORUM: " with prevented quorum: it joins the cluster that it finds",
+}
 _NAMES = "NAME is a node (HyperV-1, or its number), san, bus-A, bus-B or switch; any case."
 
 
@@ -37,15 +41,37 @@ def kill(name: str, choice: Choice) -> None:
 @click.command(epilog=_NAMES)
 @click.argument("name")
 @click.option("--rejoin-empty", is_flag=True, help="A node whose saved state is damaged joins without it.")
+@click.option("--force-quorum", "-fq", is_flag=True, help="A node forms the cluster by itself, whatever the votes say.")
+@click.option("--prevent-quorum", "-pq", is_flag=True, help="A node only joins a cluster, and never forms one.")
 @click.option("--clear-quarantine", "-cq", is_flag=True, help="Let a quarantined node join, running already or not.")
 @lab_options
-def start(name: str, rejoin_empty: bool, clear_quarantine: bool, choice: Choice) -> None:
-    """Start a dead process again, and return when it serves."""
+def start(
+    name: str, rejoin_empty: bool, force_quorum: bool, prevent_quorum: bool, clear_quarantine: bool, choice: Choice
+) -> None:
+    """Start a dead process again, and return when it serves.
+
+    With --force-quorum the node's database becomes the cluster's: what other nodes agreed on without it is lost, and
+    whoever is on another side yields to it. Start them with --prevent-quorum where they do not by themselves.
+
+    \b
+    hvc start HyperV-1
+    hvc start HyperV-1 --force-quorum     the others are gone, and their votes with them
+    """
+    chosen = {
+        How.REJOIN_EMPTY: rejoin_empty,
+        How.FORCE_QUORUM: force_quorum,
+        How.PREVENT_QUORUM: prevent_quorum,
+    }
+    wanted = [how for how, given in chosen.items() if given]
+    if len(wanted) > 1:
+        words = " and ".join(how.value[0] for how in wanted)
+        raise Failure(Exit.USAGE, f"{words} contradict each other", "give one of them")
+    how = wanted[0] if wanted else How.NORMAL
     if clear_quarantine:
-        click.echo(asyncio.run(saboteur.clear_quarantine(choice.driver(), name, rejoin_empty)))
+        click.echo(asyncio.run(saboteur.clear_quarantine(choice.driver(), name, how)))
         return
-    found = asyncio.run(saboteur.start(choice.driver(), name, rejoin_empty))
-    click.echo(f"{found.name} started")
+    found = asyncio.run(saboteur.start(choice.driver(), name, how))
+    click.echo(f"{found.name} started{_HOW.get(how, '')}")
 
 
 @click.command(epilog=_NAMES)

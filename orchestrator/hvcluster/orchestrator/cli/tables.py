@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvcluster.model.definition import initiator_name
+from hvcluster.model.epochs import term_text
 from hvcluster.orchestrator.driver import Addresses
 from hvcluster.orchestrator.lab import size_text
 from hvcluster.orchestrator.picture import Picture, key_text
@@ -63,7 +64,12 @@ def _head(picture: Picture) -> RenderableType:
     if row.witness_lun >= 0:
         holder = witness_holder(picture) or "nobody"
         text.append(f", witness LUN {row.witness_lun} (vote {row.witness_dynamic_weight}, held by {holder})", style="")
-    text.append(f", leader {picture.node_name(best.leader)} in term {best.term}", style="")
+    text.append(f", leader {picture.node_name(best.leader)} in term {term_text(best.term)}", style="")
+    if row.forced:
+        text.append("\nQuorum is FORCED: votes are ignored until enough nodes have joined", style="yellow")
+        waiting = [node.name for node in best.nodes if node.needs_prevent_quorum]
+        if waiting:
+            text.append(f"; start the others with --prevent-quorum: {', '.join(waiting)}", style="yellow")
     return text
 
 
