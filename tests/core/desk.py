@@ -14,6 +14,7 @@ from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 from hvcluster.node.core.effects import Effect, Record, Save, Send, SetTimer
 from hvcluster.node.core.events import Event, HeartbeatHeard, MessageReceived, Started, TimerFired
+from hvcluster.node.core.forcing import Start
 from hvcluster.node.core.genesis import founded
 from hvcluster.node.core.messages import Heard, Heartbeat, Message, PreVote, PreVoteReply, RequestVote, VoteReply
 from hvcluster.node.core.node import NodeCore
@@ -32,7 +33,13 @@ def cluster(nodes: int = 3, *, witness: bool = False, vms: int = 1) -> ClusterDe
 class Desk:
     """Node `node` of a cluster. `saved` is its disk; `effects` are those of the newest event."""
 
-    def __init__(self, definition: ClusterDefinition, node: int = 1, saved: SavedState | None = None) -> None:
+    def __init__(
+        self,
+        definition: ClusterDefinition,
+        node: int = 1,
+        saved: SavedState | None = None,
+        start: Start = Start.NORMAL,
+    ) -> None:
         self.definition = definition
         self.node = NodeId(node)
         self.saved = saved or founded(definition, self.node)
@@ -41,7 +48,7 @@ class Desk:
         self.timers: dict[str, Instant] = {}
         self.effects: list[Effect] = []
         self._beats: dict[int, int] = {}
-        self.core = NodeCore(definition, self.node, self.saved)
+        self.core = NodeCore(definition, self.node, self.saved, start)
         self.feed(Started())
 
     def restart(self) -> None:

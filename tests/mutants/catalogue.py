@@ -6,12 +6,13 @@ Law: a list; the mutants themselves stand in the modules `in_...`, the product c
 from __future__ import annotations
 
 from tests.mutants.in_disks import DISKS
+from tests.mutants.in_forcing import FORCING
 from tests.mutants.in_raft import RAFT
 from tests.mutants.in_resiliency import RESILIENCY
 from tests.mutants.in_witness import WITNESS
 from tests.mutants.patching import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS, *RESILIENCY)
+MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS, *RESILIENCY, *FORCING)
 
 
 def named(name: str) -> Mutant:

@@ -52,6 +52,7 @@ def hvc(tmp_path: Path) -> Hvc:
         (("labs",), Exit.OK, ""),
         (("kil",), Exit.USAGE, "did you mean 'kill'"),
         (("kill",), Exit.USAGE, "Missing argument"),
+        (("start", "HyperV-1", "-fq", "-pq"), Exit.USAGE, "--force-quorum and --prevent-quorum contradict each other"),
         (("status",), Exit.NOT_FOUND, "no lab is running"),
         (("status", "--lab", "x"), Exit.NOT_FOUND, "no lab 'x'"),
         (("check",), Exit.NOT_FOUND, "hvc new lab"),

@@ -85,3 +85,43 @@ def test_a_lost_node_and_its_groups_are_told_under_the_ids_of_the_product() -> N
     assert [fact.get("peer") for fact in facts if fact.kind.event_id == 1135] == [1]
     died = next(fact.at for fact in facts if fact.kind.event_id == 1135)
     assert sorted(str(f.get("group")) for f in facts if f.kind.event_id == 1641 and f.at >= died) == ["D1", "D3"]
+
+
+@pytest.mark.conforms("oracle-15", "force-quorum")
+def test_a_side_with_quorum_stops_and_joins_the_side_that_was_forced() -> None:
+    """Oracle 15 since 2012 R2: both nodes of the quorate side record 5396, and join as new incarnations."""
+    facts = told("quorum-forced-beside-quorum", MODERN)
+    assert nodes(facts, FactKind.QUORUM_FORCED) == {NodeId(1)}
+    assert nodes(facts, FactKind.QUORUM_YIELDED, 5396) == {NodeId(2), NodeId(3)}
+    forced = first(facts, FactKind.QUORUM_FORCED, NodeId(1))
+    joined = {fact.get("peer") for fact in facts if fact.kind is FactKind.NODE_UP and fact.at >= forced}
+    assert joined == {1, 2, 3}
+    ended = first(facts, FactKind.FORCED_ENDED, NodeId(1))
+    votes = [fact.get("nodes") for fact in facts if fact.kind is FactKind.VOTES_CHANGED and fact.at >= ended]
+    assert votes[-1] == "1,2,3"
+
+
+@pytest.mark.conforms("oracle-15")
+def test_before_2012_r2_two_sides_may_run_until_one_is_started_with_prevented_quorum() -> None:
+    """Oracle 15 in 2008 R2: nobody yields; the other side goes on after the network is mended, until it is stopped."""
+    facts = told("quorum-forced-without-resiliency", STATIC)
+    assert nodes(facts, FactKind.QUORUM_YIELDED, 5396) == set()
+    forced = first(facts, FactKind.QUORUM_FORCED, NodeId(1))
+    refused = [fact for fact in facts if fact.kind is FactKind.DISK_SUPERSEDED and fact.at > forced]
+    assert {fact.node for fact in refused} <= {NodeId(2), NodeId(3)}
+    assert refused, "the other side tries to have D1 back, and is refused by the reservation"
+    ended = first(facts, FactKind.FORCED_ENDED, NodeId(1))
+    votes = [fact.get("nodes") for fact in facts if fact.kind is FactKind.VOTES_CHANGED and fact.at >= ended]
+    assert votes[-1] == "1,2,3", "static votes are given back to all"
+
+
+@pytest.mark.conforms("force-quorum")
+def test_a_cluster_leaves_the_forced_state_when_enough_votes_are_there() -> None:
+    """Of five nodes the third that is present ends the forced state, and not the second."""
+    facts = told("quorum-forced-on-a-minority", MODERN)
+    ended = first(facts, FactKind.FORCED_ENDED, NodeId(1))
+    forced = first(facts, FactKind.QUORUM_FORCED, NodeId(1))
+    while_forced = [f for f in facts if f.kind is FactKind.VOTES_CHANGED and forced < f.at < ended]
+    assert [fact.get("nodes") for fact in while_forced] in ([], ["1"]), "while quorum is forced, nobody else votes"
+    third = min(f.at for f in facts if f.kind is FactKind.NODE_UP and f.get("peer") == 3 and f.at > forced)
+    assert third <= ended

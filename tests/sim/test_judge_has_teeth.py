@@ -34,6 +34,9 @@ SAMPLE: Final = (
     "registered_before_the_old_vm_is_off",
     "an_unknown_write_is_acknowledged",
     "the_array_lets_everybody_write",
+    "the_epoch_is_not_saved",
+    "generations_do_not_jump",
+    "an_older_epochs_log_is_taken_for_a_part",
 )
 
 

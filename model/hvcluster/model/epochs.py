@@ -56,7 +56,12 @@ def epoch_text(epoch: int) -> str:
 
 def tag_text(term: int, index: int) -> str:
     """For people, in place of a Paxos tag: epoch:term:index, as in "1.2:3:276"."""
-    return f"{epoch_text(epoch_of(term))}:{term & (1 << TERM_BITS) - 1}:{index}"
+    return f"{term_tag(term)}:{index}"
+
+
+def term_tag(term: int) -> str:
+    """The first two parts of a tag: epoch:term."""
+    return f"{epoch_text(epoch_of(term))}:{term & (1 << TERM_BITS) - 1}"
 
 
 def term_text(term: int) -> str:

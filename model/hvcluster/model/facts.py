@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeAlias
 
+from .epochs import epoch_of, term_tag
 from .values import value
 from .vocabulary import Instant, NodeId
 
@@ -119,6 +120,11 @@ class Fact:
 
     def line(self) -> str:
         """The fact as one line: `[COMP] meaning: reason (name=value ...)`."""
-        particulars = " ".join(f"{key}={value}" for key, value in self.about)
+        particulars = " ".join(f"{key}={_shown(key, value)}" for key, value in self.about)
         tail = f" ({particulars})" if particulars else ""
         return f"[{self.kind.component}] {self.kind.meaning}: {self.reason}{tail}"
+
+
+def _shown(key: str, known: Value) -> Value:
+    """A particular as people read it: a term of a force epoch as both of its parts."""
+    return term_tag(known) if key == "term" and isinstance(known, int) and epoch_of(known) else known

@@ -53,7 +53,7 @@ async def clear_quarantine(driver: Driver, name: str, how: How = How.NORMAL) -> 
 
     found = await member(driver, name, Role.NODE)
     if found.life is Life.DEAD:
-        await driver.start(found.name, rejoin_empty)
+        await driver.start(found.name, how)
     async with Observer(driver) as observer:
         request = node_pb2.ClearQuarantineRequest(node=found.node)
         text = (await observer.request(node_pb2.OperatorRequest(clear_quarantine=request))).text

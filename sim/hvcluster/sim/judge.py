@@ -177,6 +177,9 @@ class Judge:
         if not all(machine.life for machine in machines):
             return False  # not everything is switched on yet
         newest = max(machines, key=lambda m: (m.core.state.log.last_term, m.core.state.log.last_index))
+        if epoch_of(newest.core.state.log.last_term) < max(epoch_of(m.saved.term) for m in machines):
+            self.counts["lost for good"] = 1
+            return True  # of the newest force epoch no log is left: its one voter lost its disk
         configuration = newest.core.state.log.configuration
         intact = {(m.node, m.saved.store) for m in machines}
         left = sum(1 for voter in configuration.voters if (voter.node, voter.store) in intact)
@@ -240,6 +243,8 @@ class Judge:
                 found.append(f"{group.name}: {group.state.name}, {where}")
         joining = (m for m in self._world.machines.values() if m.alive and not m.core.replica.member)
         found.extend(f"node {machine.node} has not joined" for machine in joining)
+        if leader.core.replica.database.forced:
+            found.append("quorum is still forced")
         epoch = epoch_of(leader.core.state.term)
         others = (m for m in self._world.machines.values() if m.alive and epoch_of(m.core.state.term) != epoch)
         found.extend(f"node {m.node} is not on the side that was forced last" for m in others)

@@ -15,11 +15,13 @@ from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import AssignGroup, Configure, ForceQuorum, NodeUp, ReportGroup
 from hvcluster.node.core.database import Database
 from hvcluster.node.core.effects import Save, Send
+from hvcluster.node.core.forcing import Start
 from hvcluster.node.core.messages import (
     AppendReply,
     Entry,
     GroupReport,
     Heartbeat,
+    Message,
     PreVote,
     PreVoteReply,
     RequestVote,
@@ -84,6 +86,7 @@ class Consensus:
         self._joined_by: dict[tuple[NodeId, int], tuple[int, int]] = {}  # a life: the entry that took it in
         self._applied: dict[tuple[NodeId, int], int] = {}
         self._began: dict[NodeId, Instant] = {}  # on its own clock: the present life
+        self._prevented_lives: set[tuple[NodeId, int]] = set()
         self._handed_over: set[tuple[NodeId, int]] = set()  # to whom, for which term
         self._asked: dict[NodeId, tuple[int, int]] = {}  # of a pre-vote: term, and when
         self._granted: dict[tuple[NodeId, NodeId], int] = {}  # asker, granter: of which term
@@ -144,6 +147,8 @@ class Consensus:
         """A node says something: a vote it grants must be on its disk by then."""
         message = send.message
         self.spoke(machine, term_in(message))
+        if (machine.node, machine.life) in self._prevented_lives:
+            self._prevented(machine, message)
         if isinstance(message, VoteReply):
             saved = machine.saved
             if message.granted and (saved.term, saved.voted_for) != (message.term, send.to):
@@ -181,6 +186,14 @@ class Consensus:
                 f"node {machine.node} speaks of epoch {epoch_text(epoch_of(term))}, "
                 f"but its disk says {epoch_text(epoch_of(machine.saved.term))}"
             )
+
+    def _prevented(self, machine: Machine, message: Message) -> None:
+        """A node with prevented quorum neither stands nor votes in a life that nobody has taken in."""
+        helps = isinstance(message, PreVote | RequestVote)
+        helps = helps or (isinstance(message, VoteReply | PreVoteReply) and message.granted)
+        joined = (machine.node, machine.core.incarnation) in self._joined_by
+        if helps and not joined:
+            raise self._broken(f"node {machine.node} was started with prevented quorum, and helps to form a cluster")
 
     def _vouched(self, machine: Machine, beat: Heartbeat) -> None:
         """A leader says that quorum stands: enough voters have followed it within the time that a voter waits."""
@@ -228,6 +241,8 @@ class Consensus:
     def started(self, machine: Machine) -> None:
         """A new life of a node's service: it applies its database from the snapshot on."""
         self._applied[machine.node, machine.life] = machine.core.replica.applied
+        if machine.core.start is Start.PREVENTED:
+            self._prevented_lives.add((machine.node, machine.life))
         self._began[machine.node] = machine.clock()
 
     def after(self, machine: Machine, core: NodeCore, votes: Configuration) -> None:

@@ -49,8 +49,7 @@ class Machine:
         self.frozen = False
         self.life = 0
         self.exited = False
-        self.forced_in: set[int] = set()
-        """Lives that an administrator began with forced quorum."""
+        self.forced_in: set[int] = set()  # lives that an administrator began with forced quorum
         self.died_at = -1_000_000
         self.core: NodeCore
         self.crash_in: int | None = None
@@ -123,12 +122,12 @@ class Machine:
             link._life = self.life + 1
             if old is not None:
                 link.cut_out, link.cut_in = old.cut_out, old.cut_in
+        if how is Start.FORCED:
+            self.forced_in.add(self.life + 1)
         self._begin(how)
 
     def _begin(self, how: Start) -> None:
         self.life += 1
-        if how is Start.FORCED:
-            self.forced_in.add(self.life)
         self._timers = {}
         self._pending = {}
         self._waiting = []

@@ -6,6 +6,7 @@ follower's is a leader that says its evidence stands.
 
 from __future__ import annotations
 
+from hvcluster.model.epochs import term_text
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import Instant, NodeId
@@ -134,7 +135,7 @@ class Quorum:
             if not self._held:
                 self._held = True
                 leader: NodeId = self._state.leader
-                reason = f"node {leader} leads term {self._state.term}"
+                reason = f"node {leader} leads term {term_text(self._state.term)}"
                 self._out.fact(FactKind.QUORUM_HELD, reason, leader=leader, term=self._state.term)
                 self._out.timer(TIMER, due)
             return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from hvcluster.model.epochs import term_text
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import NOBODY, Instant, NodeId, StoreId
@@ -175,7 +176,7 @@ class Election:
         state = self.state
         reason = self._refusal(now, sender, message.transfer)
         if reason is None and message.term <= state.term:
-            reason = f"term {state.term} has begun"
+            reason = f"term {term_text(state.term)} has begun"
         if reason is None and not state.log.is_behind(message.last_term, message.last_index):
             reason = "this node's log is newer"
         self._out.send(sender, PreVoteReply(message.term, reason is None, state.term, reason or ""))
@@ -185,11 +186,11 @@ class Election:
         state = self.state
         reason = self._refusal(now, sender, message.transfer)
         if reason is None and message.term < state.term:
-            reason = f"term {state.term} has begun"
+            reason = f"term {term_text(state.term)} has begun"
         if reason is None:
             state.see_term(message.term, f"node {sender} stands for election")
             if state.voted_for not in (NOBODY, sender):
-                reason = f"this node voted for node {state.voted_for} in term {state.term}"
+                reason = f"this node voted for node {state.voted_for} in term {term_text(state.term)}"
             elif state.role is not Role.FOLLOWER:
                 reason = "this node stands itself"
             elif not state.log.is_behind(message.last_term, message.last_index):

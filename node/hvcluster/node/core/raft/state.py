@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from hvcluster.model.epochs import epoch_of
+from hvcluster.model.epochs import epoch_of, term_text
 from hvcluster.model.facts import FactKind
 from hvcluster.model.vocabulary import NOBODY, Instant, NodeId, StoreId
 from hvcluster.node.core.outbox import Outbox
@@ -88,7 +88,7 @@ class RaftState:
         if epoch_of(term) > epoch_of(self.term) and self.log.snapshot is not None:
             self.outranked = reason
         if self.role is not Role.FOLLOWER:
-            self.resign(f"term {term} is newer than {self.term}: {reason}")
+            self.resign(f"term {term_text(term)} is newer than {term_text(self.term)}: {reason}")
         self.term = term
         self.voted_for = NOBODY
         self.leader = NOBODY
@@ -130,7 +130,7 @@ class RaftState:
         """A leader of our term was heard."""
         assert self.role is not Role.LEADER or leader == self.me, "two leaders in one term"
         if self.role is not Role.FOLLOWER:
-            self.resign(f"node {leader} leads term {self.term}")
+            self.resign(f"node {leader} leads term {term_text(self.term)}")
         self.leader = leader
         self.leader_heard = now
 
