@@ -8,10 +8,11 @@ from __future__ import annotations
 from tests.mutants.in_disks import DISKS
 from tests.mutants.in_raft import RAFT
 from tests.mutants.in_resiliency import RESILIENCY
+from tests.mutants.in_tag_witness import TAG_WITNESS
 from tests.mutants.in_witness import WITNESS
 from tests.mutants.patching import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS, *RESILIENCY)
+MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *TAG_WITNESS, *DISKS, *RESILIENCY)
 
 
 def named(name: str) -> Mutant:
