@@ -201,7 +201,7 @@ def test_labs_and_schedules_are_drawn_from_the_seed_alone() -> None:
     never = {FaultWord.ORCHESTRATOR_KILL, FaultWord.KILL_ALL, FaultWord.START_ALL, FaultWord.MEND}
     mending = {
         FaultWord.START, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.BUS_START, FaultWord.SAN_START,
-        FaultWord.WITNESS_START,
+        FaultWord.ONLINE, FaultWord.WITNESS_START,
     }  # fmt: skip
     assert words == set(FaultWord) - never - mending
 

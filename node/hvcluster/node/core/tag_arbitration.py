@@ -83,7 +83,7 @@ def hold(
     is over a version that is no more. `may_form`: whether our log is as new as the tag. The instant is when the proof
     that it is ours was asked for.
     """
-    challenged = NO_FILE
+    challenged, told = NO_FILE, False
     for _ in range(ROUNDS):
         found = yield from look()
         if isinstance(found, Held):
@@ -100,6 +100,10 @@ def hold(
             continue  # changed: somebody was first, or lives; unknown: look what became of it
         if challenged != NO_FILE:
             return Held.NO, found, asked  # its owner defended, or another challenger was first
+        if not told:
+            told = True
+            reason = f"node {record.owner.node} holds it; it has {delay_us // 1000} ms to defend"
+            out.fact(FactKind.WITNESS_CHALLENGED, reason, holder=record.owner.node)
         if record.challenger == FREE:
             answer = yield AskShare(WriteFile(replace(record, challenger=me).encode(), found.version))
             if answer.outcome is not ShareOutcome.DONE:
@@ -107,8 +111,6 @@ def hold(
             challenged = answer.version
         else:
             challenged = found.version  # somebody waits already; whoever has waited long enough takes it
-        reason = f"node {record.owner.node} holds it; it has {delay_us // 1000} ms to defend"
-        out.fact(FactKind.WITNESS_CHALLENGED, reason, holder=record.owner.node)
         yield Wait(delay_us)
     return Held.NO_PATH, None, out.now
 
