@@ -70,7 +70,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "regroup_delay_ms": (0, 60_000),
     "lower_quorum_priority_node_id": (0, 64),
     "disk_arb_interval_ms": (1000, 60_000),
-    "arbitration_delay_ms": (2000, 60_000),  # the owner looks twice within it
+    "arbitration_delay_ms": (2000, 60_000),  # the owner looks three times within it
     "witness_restart_interval_ms": (300_000, 86_400_000),
     "looks_alive_poll_interval_ms": (1000, 600_000),
     "cluster_group_wait_delay_ms": (0, 3_600_000),
@@ -218,7 +218,7 @@ class Timing:
             arbitration=us(p.disk_arb_interval_ms),
             challenge=us(2 * p.disk_arb_interval_ms + 1000),
             arbitration_delay=us(p.arbitration_delay_ms),
-            witness_call=us(p.arbitration_delay_ms / 2),
+            witness_call=us(p.arbitration_delay_ms / 3),
             witness_restart=us(p.witness_restart_interval_ms),
             looks_alive=us(p.looks_alive_poll_interval_ms),
             group_wait=us(p.cluster_group_wait_delay_ms) if p.cluster_group_wait_delay_ms else 0,

@@ -27,6 +27,7 @@ from .tag_record import Owner, Tag, TagRecord
 from .witness import TIMER, Held, Hold, Witness
 
 PATIENCE_DELAYS = 3  # entries wait that long for a node that is heard before the witness stands in for it
+RETRIES_A_LOOK = 4  # a check that failed is repeated that soon: one lost message is no failed witness
 
 
 class TagWitness(Witness):
@@ -270,6 +271,8 @@ class TagWitness(Witness):
             self._out.fact(kind, why.value)
         if now >= self.lease_until() or why is Held.UNREADABLE:
             self._offline(now, why)
+        else:
+            self._out.timer(TIMER, now + self._interval // RETRIES_A_LOOK)
 
     def _offline(self, now: Instant, why: Held) -> None:
         """The witness has failed: it is tried again after WitnessRestartInterval, or when its vote is needed."""
