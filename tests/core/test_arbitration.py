@@ -9,10 +9,12 @@ import pytest
 
 from hvcluster.model.scsi import Status
 from hvcluster.model.vocabulary import BLOCK_BYTES, Incarnation, Instant, NodeId
-from hvcluster.node.core.arbitration import Content, Held, defend, hold, read, write
+from hvcluster.node.core.arbitration import Content, defend, hold, read, write
+from hvcluster.node.core.disk_witness import DiskWitness
 from hvcluster.node.core.genesis import founded
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.procedure import Steps
+from hvcluster.node.core.witness import Held
 from hvcluster.sim.labs import Plan
 from tests.core.array_driver import LUN, Bench
 from tests.core.scsi_steps import Life, Wire, holder, key, may_write, once, outbox, registrations, these
@@ -230,7 +232,7 @@ def test_no_two_holds_have_the_same_key_whatever_life_and_term_they_are_of() -> 
     keys = []
     for incarnation in (1, 2, 3):
         witness = NodeCore(definition, NodeId(1), replace(saved, incarnation=Incarnation(incarnation))).witness
-        assert witness is not None
+        assert isinstance(witness, DiskWitness)
         for _ in range(3):
             witness._begin(Instant(0))
             witness._procedures.cancel("witness-hold")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Final
 
+from hvcluster.model.definition import TagWitnessKind
 from hvcluster.sim.campaign import Plan, run_seed
 from tests.mutants.catalogue import named
 from tests.mutants.patching import Mutant, put_on
@@ -38,6 +39,8 @@ LABS: Final[tuple[Plan, ...]] = (
     Plan(nodes=5, vms=3, paths=2, connection_loss_detection=True, properties=_SHORT_LOG),
     Plan(nodes=4, vms=2, profile="ws2008r2"),
     Plan(nodes=4, vms=3, witness=False, profile="ws2016", properties=_RESILIENT),
+    Plan(nodes=2, vms=2, profile="ws2008r2", tag_witness=TagWitnessKind.FILE_SHARE, properties=_SHORT_LOG),
+    Plan(nodes=4, vms=2, connection_loss_detection=True, tag_witness=TagWitnessKind.CLOUD),
 )
 """Small labs, taken in turn: what is wrong with a protocol is wrong with few nodes, and few nodes are fast.
 

@@ -12,13 +12,14 @@ from functools import partial
 from hvcluster.model.scsi import Status
 from hvcluster.model.vocabulary import NOBODY, Instant, LunId, PathName, ReservationKey
 from hvcluster.node.core import arbitration
-from hvcluster.node.core.arbitration import Content, Held
+from hvcluster.node.core.arbitration import Content
+from hvcluster.node.core.disk_witness import DiskWitness
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.procedure import Paths, Steps, Wait
 from hvcluster.node.core.raft.election import Election
 from hvcluster.node.core.raft.state import Role
 from hvcluster.node.core.reservation import look
-from hvcluster.node.core.witness import Hold, Witness
+from hvcluster.node.core.witness import Held, Hold, Witness
 from hvcluster.node.core.witness_image import blocks_of, new_image
 from tests.mutants.patching import Patch, breaks
 
@@ -45,30 +46,30 @@ def two_challengers_on_one_side(patch: Patch) -> None:
 def the_witness_votes_without_the_log_check(patch: Patch) -> None:
     """The witness's vote goes to whoever holds it, whatever its log says."""
 
-    def adopt(self: Witness, content: Content) -> None:
+    def adopt(self: DiskWitness, content: Content) -> None:
         self._state.see_term(content.header.term, "the witness is in it")
 
-    patch.set(Witness, "_adopt", adopt)
+    patch.set(DiskWitness, "_adopt", adopt)
 
 
 @breaks("the witness gives one vote in a term, and its term never falls")
 def the_witness_votes_without_its_header(patch: Patch) -> None:
     """The witness's vote is written without looking at the term and the vote that stand there."""
-    adopt, cast = Witness._adopt, Witness.cast
+    adopt, cast = DiskWitness._adopt, DiskWitness.cast
 
     def blind(content: Content) -> Content:
         return replace(content, header=content.header.voted(0, NOBODY))
 
-    def adopt_blindly(self: Witness, content: Content) -> None:
+    def adopt_blindly(self: DiskWitness, content: Content) -> None:
         adopt(self, blind(content))
 
-    def cast_blindly(self: Witness, now: Instant, term: int) -> None:
+    def cast_blindly(self: DiskWitness, now: Instant, term: int) -> None:
         if self._content is not None:
             self._content = blind(self._content)
         cast(self, now, term)
 
-    patch.set(Witness, "_adopt", adopt_blindly)
-    patch.set(Witness, "cast", cast_blindly)
+    patch.set(DiskWitness, "_adopt", adopt_blindly)
+    patch.set(DiskWitness, "cast", cast_blindly)
 
 
 @breaks("the witness's vote counts once it is written")
@@ -78,12 +79,12 @@ def the_witness_vote_counts_before_it_is_written(patch: Patch) -> None:
     def nothing() -> Steps[None]:
         yield Wait(1)
 
-    def cast(self: Witness, now: Instant, term: int) -> None:
+    def cast(self: DiskWitness, now: Instant, term: int) -> None:
         if self.hold is Hold.HELD and not self._procedures.active("witness-write"):
             voted = partial(self._election.witness_voted, term=term)
             self._procedures.start(now, "witness-write", nothing(), lambda at, _: voted(at))
 
-    patch.set(Witness, "cast", cast)
+    patch.set(DiskWitness, "cast", cast)
 
 
 @breaks("a challenger gives the owner time to defend")
@@ -116,46 +117,46 @@ def the_owner_does_not_defend(patch: Patch) -> None:
 @breaks("the witness counts for the lease only until somebody may have preempted it")
 def the_lease_of_the_witness_is_too_long(patch: Patch) -> None:
     """A leader counts on the witness for three times the challenge."""
-    patch.set(Witness, "lease_until", lambda self: Instant(self.defended_at + 3 * self._timing.challenge))
+    patch.set(Witness, "lease_until", lambda self: Instant(self.defended_at + 3 * self.challenge))
 
 
 @breaks("after an UNKNOWN the witness is held anew, under a new key (decision 0006)")
 def a_failed_write_to_the_witness_is_repeated(patch: Patch) -> None:
     """A write to the witness that had no answer is sent again under the same key."""
-    real = Witness._write_failed
+    real = DiskWitness._write_failed
 
-    def write_failed(self: Witness, now: Instant, status: Status) -> None:
+    def write_failed(self: DiskWitness, now: Instant, status: Status) -> None:
         if status is Status.RESERVATION_CONFLICT or not self._paths():
             real(self, now, status)
         else:
             self.replicate(now)
 
-    patch.set(Witness, "_write_failed", write_failed)
+    patch.set(DiskWitness, "_write_failed", write_failed)
 
 
 @breaks("each hold of the witness has a key of its own")
 def one_key_for_every_hold(patch: Patch) -> None:
     """A node holds the witness under the same key as before."""
-    real = Witness._begin
+    real = DiskWitness._begin
 
-    def begin(self: Witness, now: Instant) -> None:
+    def begin(self: DiskWitness, now: Instant) -> None:
         self._holds = 1
         real(self, now)
 
-    patch.set(Witness, "_begin", begin)
+    patch.set(DiskWitness, "_begin", begin)
 
 
 @breaks("the witness's copy counts once the array has it")
 def the_witness_copy_counts_before_it_is_written(patch: Patch) -> None:
     """A leader counts the witness's copy while it is being written."""
-    real = Witness.replicate
+    real = DiskWitness.replicate
 
-    def replicate(self: Witness, now: Instant) -> None:
+    def replicate(self: DiskWitness, now: Instant) -> None:
         real(self, now)
         if self._state.leads and self.hold is Hold.HELD and self._written_term == self._state.term:
             self._replication.witness_match = self._state.log.last_index
 
-    patch.set(Witness, "replicate", replicate)
+    patch.set(DiskWitness, "replicate", replicate)
 
 
 @breaks("an UNKNOWN is never taken for GOOD")
@@ -174,7 +175,7 @@ def an_unknown_write_to_the_witness_is_taken_for_good(patch: Patch) -> None:
 def the_header_is_written_before_the_image(patch: Patch) -> None:
     """A new image counts before all of it is there."""
 
-    def write_image(self: Witness, now: Instant, content: Content) -> None:
+    def write_image(self: DiskWitness, now: Instant, content: Content) -> None:
         state = self._state
         snapshot = state.log.snapshot
         assert snapshot is not None
@@ -199,7 +200,7 @@ def the_header_is_written_before_the_image(patch: Patch) -> None:
 
         self._procedures.start(now, "witness-write", steps(), done)
 
-    patch.set(Witness, "_write_image", write_image)
+    patch.set(DiskWitness, "_write_image", write_image)
 
 
 WITNESS = (

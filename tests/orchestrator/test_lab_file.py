@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcluster.model import codec
-from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
 from hvcluster.model.toml_lines import Lines
 from hvcluster.orchestrator import lab_file
-from hvcluster.orchestrator.lab import parse_size, size_text
+from hvcluster.orchestrator.lab import parse_size, size_text, votes_at_start
 from hvcluster.orchestrator.lab_file import LabInvalid
 from hvcluster.orchestrator.lab_template import render
 
@@ -71,6 +71,18 @@ def test_the_compose_lab_is_good() -> None:
     assert lab_file.load(Path(__file__).parents[2] / "compose" / "lab.toml").name == "HVCLUSTER"
 
 
+@pytest.mark.parametrize("kind", list(TagWitnessKind))
+def test_a_witness_may_be_a_file(kind: TagWitnessKind) -> None:
+    """wsfc.md 3.1: Node and File Share Majority, Node and Cloud Witness; a file without `kind` has a disk as before."""
+    lab = lab_file.parse(GOOD.replace("lun = 1\n[[vm]]", f'kind = "{kind.value}"\nport = 7300\n[[vm]]'))
+    assert (lab.witness_lun, lab.tag_witness, lab.witness_port) == (None, kind, 7300)
+    definition = lab.definition("c1")
+    assert definition.tag_witness is kind
+    assert codec.load(ClusterDefinition, codec.dump(definition)) == definition
+    assert votes_at_start(lab) == (3, 1)
+    assert lab_file.parse(GOOD).tag_witness is None
+
+
 BAD = {
     "wrong type": (GOOD.replace('name = "C1"', "name = 3"), 2, "name must be a text in quotes, not a whole number"),
     "unknown key": (GOOD.replace('name = "C1"', 'name = "C1"\nprofil = "x"'), 3, "did you mean 'profile'"),
@@ -80,6 +92,10 @@ BAD = {
     "missing LUN": (GOOD + '[[vm]]\nname = "D2"\nlun = 9\n', 20, "LUN 9, which does not exist"),
     "two VMs on one LUN": (GOOD + '[[vm]]\nname = "D2"\nlun = 2\n', 20, "and so is 'D1' (line 17)"),
     "witness in use": (GOOD.replace("[witness]\nlun = 1", "[witness]\nlun = 2"), 14, "in use by VM 'D1'"),
+    "witness of no kind": (GOOD.replace("lun = 1\n[[vm]]", 'kind = "floppy"\n[[vm]]'), 14, "file-share"),
+    "share on a LUN": (GOOD.replace("lun = 1\n[[vm]]", 'kind = "file-share"\nlun = 1\n[[vm]]'), 15, "is on no LUN"),
+    "disk with a port": (GOOD.replace("lun = 1\n[[vm]]", "lun = 1\nport = 5\n[[vm]]"), 15, "has no port"),
+    "disk without a LUN": (GOOD.replace("lun = 1\n[[vm]]", 'kind = "disk"\n[[vm]]'), 14, "needs a LUN"),
     "witness missing": (GOOD.replace("[witness]\nlun = 1", "[witness]\nlun = 7"), 14, "does not exist"),
     "bad size": (GOOD.replace('"64 MiB"', '"64 MB"'), 12, "is no size"),
     "tiny size": (GOOD.replace('"64 MiB"', '"1 KiB"'), 12, "out of range"),

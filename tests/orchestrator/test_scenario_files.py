@@ -43,12 +43,19 @@ BAD = {
     ),
     "too many paths": (LAB + "paths = 5\n" + STEP, "0 to 4"),
     "a truth as a number": (LAB + "nodes = true\n" + STEP, "1 to 64"),
-    "witness in words": (LAB + 'witness = "yes"\n' + STEP, "write true or false"),
+    "witness in words": (LAB + 'witness = "yes"\n' + STEP, "write true (a disk), false"),
+    "a fault of a share that is not there": (
+        LAB + '[[step]]\ndo = "witness_kill"\n',
+        'write witness = "file-share" in [lab]',
+    ),
     "an owner that is not there": (LAB + "owners = [1, 4]\n" + STEP, "names no node: 4"),
     "an owner in words": (LAB + 'owners = ["HyperV-1"]\n' + STEP, "names no node: 'HyperV-1'"),
     "more owners than VMs": (LAB + "owners = [1, 2, 3]\n" + STEP, "at most one node id per VM"),
     "a profile that is not there": (LAB + 'profile = "ws95"\n' + STEP, "there is no profile 'ws95'"),
-    "a property of the wrong type": (LAB + 'properties = { dynamic_quorum = "no" }\n' + STEP, "write true or false"),
+    "a property of the wrong type": (
+        LAB + 'properties = { dynamic_quorum = "no" }\n' + STEP,
+        "write true or false",
+    ),
     "a property that is not there": (LAB + "properties = { delay = 1 }\n" + STEP, "`delay` is unknown"),
     "a property out of range": (LAB + "properties = { same_subnet_delay_ms = 5 }\n" + STEP, "250 to 2000"),
     "no such fault": (LAB + '[[step]]\ndo = "explode"\n', "there is no fault 'explode'"),
@@ -144,10 +151,10 @@ def test_every_fault_says_what_it_strikes() -> None:
         for target in ("HyperV-2", "leader", "a follower", "owner of D2", "holder of the witness"):
             amount = f"amount = {AMOUNTS[word].most}\n" if word in AMOUNTS else ""
             step = f'[[step]]\ndo = "{word.name.lower()}"\ntarget = "{target}"\n{amount}'
-            fault = parse("x", LAB + step).steps[0].fault
+            fault = parse("x", LAB + 'witness = "file-share"\n' + step).steps[0].fault
             assert fault is not None
             assert (fault.word, fault.target) == (word, target)
-    cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY"}
+    cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY", "CUT_WITNESS"}
     assert {"KILL", "FREEZE", "CRASH", "STOP", "PAUSE", "DRAIN", "HOLD_PATH", "SLOW_OFF", *cuts} == set(nodes)
 
 

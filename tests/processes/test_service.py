@@ -9,6 +9,7 @@ import pytest
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.scsi import GOOD, Command, Result, TestUnitReady
+from hvcluster.model.share import UNANSWERED, ShareAnswer, ShareRequest
 from hvcluster.model.vocabulary import NOBODY, Generation, Incarnation, Instant, LunId, NodeId, PathName, StoreId
 from hvcluster.node.core import effects as fx
 from hvcluster.node.core import events as ev
@@ -88,6 +89,9 @@ class World:
 
     def announce(self, group: str, generation: Generation) -> None:
         self.log.append(f"announce {group}")
+
+    def ask_witness(self, request: ShareRequest, answer: Callable[[ShareAnswer], None]) -> None:
+        asyncio.get_running_loop().call_soon(answer, UNANSWERED)
 
     def use_path(self, effect: fx.UsePath) -> None:
         self.log.append(f"use {effect.path}")

@@ -125,3 +125,58 @@ def test_a_cluster_leaves_the_forced_state_when_enough_votes_are_there() -> None
     assert [fact.get("nodes") for fact in while_forced] in ([], ["1"]), "while quorum is forced, nobody else votes"
     third = min(f.at for f in facts if f.kind is FactKind.NODE_UP and f.get("peer") == 3 and f.at > forced)
     assert third <= ended
+
+
+@pytest.mark.parametrize("profile", [STATIC, MODERN])
+@pytest.mark.conforms("oracle-6", "usb-witness")
+def test_of_two_halves_the_one_with_the_lock_of_the_file_share_lives(profile: str) -> None:
+    """Oracle 6: four nodes, two and two; the other side waits 6 s, is refused (1564), records 1177 and stops."""
+    facts = told("even-split-file-share", profile)
+    (holder,) = nodes(facts, FactKind.WITNESS_DEFENDED)
+    stopped = nodes(facts, FactKind.QUORUM_LOST, 1177)
+    assert len(stopped) == 2
+    assert holder not in stopped
+    assert nodes(facts, FactKind.WITNESS_NOT_WON, 1564) <= stopped
+    refused = next(fact.node for fact in facts if fact.kind is FactKind.WITNESS_NOT_WON)
+    challenged = first(facts, FactKind.WITNESS_CHALLENGED, refused)
+    waited_us = first(facts, FactKind.WITNESS_NOT_WON, refused) - challenged
+    assert 6 * US_PER_S <= waited_us < 6.1 * US_PER_S
+    assert first(facts, FactKind.QUORUM_LOST, refused) > challenged
+
+
+@pytest.mark.conforms("oracle-7")
+def test_a_dead_file_share_counts_only_where_votes_are_static() -> None:
+    """Oracle 7: the witness dies, then one of three nodes; with 2008 R2 two votes of four are not enough."""
+    old = told("file-share-lost-static", STATIC)
+    assert len(nodes(old, FactKind.QUORUM_LOST, 1177)) == 2
+    new = told("file-share-lost-then-a-node", MODERN)
+    assert not nodes(new, FactKind.QUORUM_LOST, 1177)
+    for facts in (old, new):
+        assert len(nodes(facts, FactKind.WITNESS_CHECK_FAILED, 1562)) == 1
+
+
+@pytest.mark.parametrize("profile", [STATIC, MODERN])
+@pytest.mark.conforms("oracle-9")
+def test_a_stale_node_does_not_form_with_a_file_share(profile: str) -> None:
+    """Oracle 9: the share knows that a newer database exists, so the node that missed it records 1561 and waits."""
+    facts = told("partition-in-time-file-share", profile)
+    stale = nodes(facts, FactKind.WITNESS_NEWER, 1561)
+    assert stale == {NodeId(1)}
+    since = first(facts, FactKind.WITNESS_NEWER, NodeId(1))
+    back = max(fact.at for fact in facts if fact.kind is FactKind.SERVICE_STARTED and fact.node == NodeId(2))
+    formed = [fact for fact in facts if fact.kind is FactKind.LEADER_ELECTED and fact.at > since]
+    assert all(fact.at > back for fact in formed)
+
+
+def test_a_node_that_needs_a_file_share_and_cannot_reach_it_says_so() -> None:
+    """wsfc.md 3.6: the witness is unreachable when forming: 1573."""
+    assert nodes(told("file-share-lost-static", STATIC), FactKind.WITNESS_MISSING, 1573)
+
+
+@pytest.mark.conforms("cloud-witness")
+def test_of_two_halves_the_one_with_the_lease_on_the_blob_lives() -> None:
+    """The cloud witness arbitrates as a file share does, without its event ids."""
+    facts = told("even-split-cloud", MODERN)
+    assert len(nodes(facts, FactKind.QUORUM_LOST, 1177)) == 2
+    assert not nodes(facts, FactKind.WITNESS_NOT_WON, 1564)
+    assert nodes(facts, FactKind.WITNESS_REFUSED)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.faults import FaultWord
 from hvcluster.sim.coverage import Coverage, coverage_of, table
 from hvcluster.sim.explore import Done, Journal, Pool, Report, Wish, explore, run_one
@@ -194,11 +195,13 @@ def test_labs_and_schedules_are_drawn_from_the_seed_alone() -> None:
     assert {plan.witness for plan in plans} == {True, False}
     assert len({plan.profile for plan in plans}) == 7
     assert max(plan.vms for plan in plans) > 30
-    words = {strike.fault.word for seed in range(60) for strike in draw(Plan(), seed)}
+    assert {plan.tag_witness for plan in plans if plan.witness} == {None, *TagWitnessKind}
+    shared = Plan(tag_witness=TagWitnessKind.FILE_SHARE)
+    words = {strike.fault.word for plan in (Plan(), shared) for seed in range(60) for strike in draw(plan, seed)}
     never = {FaultWord.ORCHESTRATOR_KILL, FaultWord.KILL_ALL, FaultWord.START_ALL, FaultWord.MEND}
     mending = {
-        FaultWord.START, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.ONLINE, FaultWord.BUS_START,
-        FaultWord.SAN_START,
+        FaultWord.START, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.BUS_START, FaultWord.SAN_START,
+        FaultWord.ONLINE, FaultWord.WITNESS_START,
     }  # fmt: skip
     assert words == set(FaultWord) - never - mending
 

@@ -29,6 +29,8 @@ SAMPLE: Final = (
     "the_witness_votes_without_the_log_check",
     "the_witness_copy_counts_before_it_is_written",
     "the_header_is_written_before_the_image",
+    "committed_without_raising_the_tag",
+    "the_file_votes_again",
     "nobody_is_preempted",
     "an_offline_disk_is_released",
     "registered_before_the_old_vm_is_off",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from enum import Enum
 
 from .policy import AffinityRule, GroupSet, Policy
 from .properties import Properties
@@ -49,11 +50,19 @@ class GroupDefinition:
         return not self.possible or node in self.possible
 
 
+class TagWitnessKind(Enum):
+    """A witness that keeps a tag instead of a database."""
+
+    FILE_SHARE = "file-share"
+    CLOUD = "cloud"
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterDefinition:
     """The cluster as `New-Cluster` makes it. `id` tells two clusters of one name apart on shared wires.
 
     `preferred_site`: whose nodes keep their votes where votes are even, "" for none.
+    It has a disk witness (`witness_lun`), a file share or cloud witness (`tag_witness`), or none.
     """
 
     name: str
@@ -66,6 +75,12 @@ class ClusterDefinition:
     rules: tuple[AffinityRule, ...] = ()
     sets: tuple[GroupSet, ...] = ()
     preferred_site: str = ""
+    tag_witness: TagWitnessKind | None = None
+
+    @property
+    def has_witness(self) -> bool:
+        """Whether there is a witness of any kind."""
+        return self.witness_lun is not None or self.tag_witness is not None
 
     def node_name(self, node: NodeId) -> str:
         """The display name of a node, or its number when it is not of this cluster."""

@@ -52,6 +52,10 @@ class FaultWord(Enum):
     SAN_POWER_LOSS = "cut the array's power: what was not flushed may be gone"
     SAN_SLOW = "let every command take `amount` ms longer on its way to the array"
     SAN_START = "start the array"
+    WITNESS_KILL = "SIGKILL of the process that keeps a file share or cloud witness"
+    WITNESS_START = "start it"
+    WITNESS_SLOW = "let every question to it take `amount` ms longer on its way"
+    CUT_WITNESS = "cut a node from a file share or cloud witness"
     KILL_ALL = "SIGKILL of all nodes at once"
     START_ALL = "start all nodes"
     MEND = "mend everything: wires, array and buses, and start, thaw and resume every node"
@@ -93,6 +97,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.CUT_BUSES: Target.NODE,
     FaultWord.CUT_PEERS: Target.NODE,
     FaultWord.CUT_ARRAY: Target.NODE,
+    FaultWord.CUT_WITNESS: Target.NODE,
     FaultWord.HOLD_PATH: Target.NODE,
     FaultWord.SLOW_OFF: Target.NODE,
     FaultWord.HEAL: Target.NODE_OR_ALL,
@@ -120,6 +125,7 @@ AMOUNTS: Final[dict[FaultWord, Amount]] = {
     FaultWord.SLOW_OFF: Amount("seconds", 0, 60),
     FaultWord.SAN_CRASH: Amount("effects", 1, 1000),
     FaultWord.SAN_SLOW: Amount("ms", 0, 60_000),
+    FaultWord.WITNESS_SLOW: Amount("ms", 0, 60_000),
     FaultWord.LOSS: Amount("share", 0.0, 0.9),
     FaultWord.DOUBLING: Amount("share", 0.0, 0.9),
     FaultWord.SLOWNESS: Amount("factor", 1.0, 1000.0),
@@ -129,6 +135,10 @@ AMOUNTS: Final[dict[FaultWord, Amount]] = {
 
 ONE_WIRE: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
 """Faults that may strike one wire of several."""
+ON_THE_FILE: Final = (
+    FaultWord.WITNESS_KILL, FaultWord.WITNESS_START, FaultWord.WITNESS_SLOW, FaultWord.CUT_WITNESS,
+)  # fmt: skip
+"""Faults of a lab whose witness is a file share or in the cloud."""
 SIMULATED_ONLY: Final = (FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF)
 """Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 

@@ -37,6 +37,8 @@ class Properties:
     dynamic_witness: bool = True
     lower_quorum_priority_node_id: int = 0
     disk_arb_interval_ms: int = 3000
+    arbitration_delay_ms: int = 6000
+    witness_restart_interval_ms: int = 900_000
     looks_alive_poll_interval_ms: int = 5000
     cluster_group_wait_delay_ms: int = 120_000
     failover_threshold: int = -1
@@ -73,6 +75,8 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "regroup_delay_ms": (0, 60_000),
     "lower_quorum_priority_node_id": (0, 64),
     "disk_arb_interval_ms": (1000, 60_000),
+    "arbitration_delay_ms": (2000, 60_000),  # the owner looks three times within it
+    "witness_restart_interval_ms": (300_000, 86_400_000),
     "looks_alive_poll_interval_ms": (1000, 600_000),
     "cluster_group_wait_delay_ms": (0, 3_600_000),
     "failover_threshold": (-1, 1000),
@@ -172,6 +176,9 @@ class Timing:
     regroup: int
     arbitration: int  # DiskArbInterval
     challenge: int  # 2 x DiskArbInterval + 1 s
+    arbitration_delay: int  # the same for a witness that is a file
+    witness_call: int  # a question to it has its answer, or none, within this; its owner looks that often
+    witness_restart: int
     looks_alive: int
     group_wait: int
     failover_period: int
@@ -190,6 +197,11 @@ class Timing:
     def of_ms(self, ms: int) -> int:
         """A duration that is no property, scaled."""
         return int(ms * self.scale * US_PER_MS)
+
+    @property
+    def longest_arbitration(self) -> int:
+        """Whatever the witness is, a challenge for it does not last longer."""
+        return max(self.challenge, self.arbitration_delay)
 
     @staticmethod
     def of(p: Properties) -> Timing:
@@ -210,6 +222,9 @@ class Timing:
             regroup=us(p.regroup_delay_ms) if p.regroup_delay_ms else 0,
             arbitration=us(p.disk_arb_interval_ms),
             challenge=us(2 * p.disk_arb_interval_ms + 1000),
+            arbitration_delay=us(p.arbitration_delay_ms),
+            witness_call=us(p.arbitration_delay_ms / 3),
+            witness_restart=us(p.witness_restart_interval_ms),
             looks_alive=us(p.looks_alive_poll_interval_ms),
             group_wait=us(p.cluster_group_wait_delay_ms) if p.cluster_group_wait_delay_ms else 0,
             failover_period=us(p.failover_period_ms),

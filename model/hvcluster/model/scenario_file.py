@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from .complaints import WHOLE_LIMIT, Complaints, NotToml, shown, toml
-from .definition import ClusterDefinition, GroupDefinition, NodeDefinition
+from .complaints import WHOLE_LIMIT, Complaints, NotToml, listed, shown, toml
+from .definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind
 from .policy import AffinityRule, GroupSet, complaints
 from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, knows_sites, problems, with_values
@@ -78,7 +78,7 @@ class _Reader:
             wrong.add((), "`lab` is no table; write it as [lab]", "lab")
             lab = {}
         definition = self._definition(lab)
-        cast = Cast(self._nodes, self._vms, definition.witness_lun is not None)
+        cast = Cast(self._nodes, self._vms, definition.has_witness, definition.tag_witness is not None)
         steps = read_steps(document.get("step", []), cast, tuple(str(path) for path in definition.paths), wrong)
         return Scenario(self._name, str(why).strip(), definition, steps, seed, every_s or 1.0)
 
@@ -91,7 +91,7 @@ class _Reader:
         paths = self._count(lab, "paths", 1, 0, MAX_PATHS)
         self._nodes = tuple(f"HyperV-{number}" for number in range(1, nodes + 1))
         self._vms = tuple(f"D{number}" for number in range(1, vms + 1))
-        witness = self._wrong.truth(_LAB, lab, "witness", True)
+        disk, tag = self._witness(lab)
         owners = self._owners(lab)
         rules, sets = self._rules_and_sets(lab)
         properties = self._properties(lab)
@@ -108,13 +108,26 @@ class _Reader:
                 replace(each, owner=owners[number]) if number < len(owners) else each
                 for number, each in enumerate(self._groups(lab))
             ),
-            witness_lun=LunId(1) if witness else None,
+            witness_lun=LunId(1) if disk else None,
             paths=tuple(PathName(chr(ord("A") + number)) for number in range(paths)),
             properties=properties,
             rules=rules,
             sets=sets,
             preferred_site=preferred_site,
+            tag_witness=tag,
         )
+
+    def _witness(self, lab: Mapping[str, Any]) -> tuple[bool, TagWitnessKind | None]:
+        """Whether there is a disk witness, and which other kind there is."""
+        value = lab.get("witness", True)
+        if isinstance(value, bool):
+            return value, None
+        for kind in TagWitnessKind:
+            if value == kind.value:
+                return False, kind
+        words = listed([kind.value for kind in TagWitnessKind])
+        self._wrong.add(_LAB, f"`witness` is {shown(value)}; write true (a disk), false, {words}", "witness")
+        return True, None
 
     def _count(self, lab: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
         value = lab.get(key, default)

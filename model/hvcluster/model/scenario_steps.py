@@ -15,6 +15,7 @@ from .faults import (
     AMOUNTS,
     BY_DEED,
     HOLDER,
+    ON_THE_FILE,
     ONE_WIRE,
     OTHER_SIDE,
     OWNER_OF,
@@ -37,7 +38,13 @@ _STEP_KEYS: Final = (*_FAULT_KEYS, "at_s", "do", "expect", "remember", "wait_s")
 _VM_LISTS: Final = ("online", "stayed", "moved", "restarted", "down")
 _NODE_LISTS: Final = ("not_on", "off", "refused")
 _EXPECT_KEYS: Final = (*_VM_LISTS, *_NODE_LISTS, "healthy", "hold", "node", "state", "within_s")
-_CUTS: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
+_CUTS: Final = (
+    FaultWord.CUT_BUSES,
+    FaultWord.CUT_PEERS,
+    FaultWord.CUT_ARRAY,
+    FaultWord.CUT_WITNESS,
+    FaultWord.HOLD_PATH,
+)
 _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
 _OPERATOR: Final = (
     FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
@@ -52,6 +59,8 @@ class Cast:
     nodes: tuple[str, ...]
     vms: tuple[str, ...]
     witness: bool
+    file: bool = False
+    """Whether the witness is a file share or a cloud witness."""
 
     def is_node(self, target: object) -> bool:
         """Whether a text names a node, or one by its deed."""
@@ -129,6 +138,9 @@ class _Steps:
         if word is None:
             wrong.add(path, f"there is no fault {step['do']!r}; `do` is one of {', '.join(sorted(words))}", "do")
             return None
+        if word in ON_THE_FILE and not self._cast.file:
+            remedy = 'write witness = "file-share" in [lab]'
+            wrong.add(path, f"`{step['do']}` strikes a file share or cloud witness, and there is none; {remedy}", "do")
         ways = {way.name.lower(): way for way in Direction}
         direction = ways.get(str(step.get("direction", "both")))
         if direction is None:

@@ -35,7 +35,9 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield f"vms = {len(definition.groups)}"
     if len(definition.paths) != 1:
         yield f"paths = {len(definition.paths)}"
-    if definition.witness_lun is None:
+    if definition.tag_witness is not None:
+        yield f"witness = {_value(definition.tag_witness.value)}"
+    elif definition.witness_lun is None:
         yield "witness = false"
     owners = [group.owner for group in definition.groups if group.owner is not None]
     if owners:

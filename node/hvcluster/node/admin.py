@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from hvcluster.model import codec
-from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
 from hvcluster.model.policy import Policy
 from hvcluster.model.policy_file import policy_values, read_policy
 from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, NodeId
@@ -33,6 +33,10 @@ MAX_DEADLINE_S: Final = 600.0
 MAX_NAME: Final = 256
 DISK_MODE: Final = "NodeAndDiskMajority"
 NODE_MODE: Final = "NodeMajority"
+TAG_MODES: Final = {
+    TagWitnessKind.FILE_SHARE: "NodeAndFileShareMajority",
+    TagWitnessKind.CLOUD: "NodeAndCloudMajority",
+}
 
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
@@ -196,8 +200,12 @@ def _group(row: GroupView) -> node_pb2.GroupRow:
 
 
 def _quorum(view: View) -> node_pb2.QuorumRow:
+    kind = view.tag_witness
+    mode = NODE_MODE if view.witness_lun is None else DISK_MODE
+    disk = "" if view.witness_lun is None else "disk"
     return node_pb2.QuorumRow(
-        mode=NODE_MODE if view.witness_lun is None else DISK_MODE,
+        mode=mode if kind is None else TAG_MODES[kind],
+        witness=disk if kind is None else kind.value,
         votes=view.votes,
         needed=view.needed,
         witness_lun=-1 if view.witness_lun is None else view.witness_lun,

@@ -19,7 +19,12 @@ SERVICE: Final = chaos_pb2.DESCRIPTOR.services_by_name["Chaos"].full_name
 
 WAYS_TO_BREAK: Final = ("crash", "hang", "application")
 
-_WIRES: Final = {chaos_pb2.WIRE_BUS: Wire.BUS, chaos_pb2.WIRE_PEER: Wire.PEER, chaos_pb2.WIRE_ARRAY: Wire.ARRAY}
+_WIRES: Final = {
+    chaos_pb2.WIRE_BUS: Wire.BUS,
+    chaos_pb2.WIRE_PEER: Wire.PEER,
+    chaos_pb2.WIRE_ARRAY: Wire.ARRAY,
+    chaos_pb2.WIRE_WITNESS: Wire.WITNESS,
+}
 _DIRECTIONS: Final = {
     chaos_pb2.DIRECTION_BOTH: Direction.BOTH,
     chaos_pb2.DIRECTION_OUT: Direction.OUT,
@@ -45,7 +50,7 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
         """Cut a wire; an unspecified direction means both."""
         wire = _WIRES.get(request.wire)
         if wire is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "say which wire: bus, peer or array")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "say which wire: bus, peer, array or witness")
         direction = _DIRECTIONS.get(request.direction, Direction.BOTH)
         try:
             self._cuts.cut(wire, request.name, direction)
@@ -72,7 +77,9 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
     ) -> chaos_pb2.ChaosReply:
         """Let wires lose, double and delay; without a quality they are perfect again."""
         asked = request.quality
-        quality = Quality(asked.loss, asked.doubling, asked.message_delay_us, asked.array_delay_us)
+        quality = Quality(
+            asked.loss, asked.doubling, asked.message_delay_us, asked.array_delay_us, asked.witness_delay_us
+        )
         if problem := quality.problem():
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         self._cuts.degrade(quality)
@@ -107,6 +114,7 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
                 doubling=now.doubling,
                 message_delay_us=now.message_delay_us,
                 array_delay_us=now.array_delay_us,
+                witness_delay_us=now.witness_delay_us,
             ),
             cuts=[
                 chaos_pb2.CutRequest(wire=_WIRES_BACK[wire], name=name, direction=_DIRECTIONS_BACK[direction])

@@ -19,6 +19,7 @@ class Wire(Enum):
     BUS = "bus"
     PEER = "peer"
     ARRAY = "path"
+    WITNESS = "witness"
 
 
 class Direction(Flag):
@@ -49,20 +50,23 @@ class Quality:
     """How well wires work that are not cut. Shares are 0 to MAX_SHARE, delays 0 to MAX_DELAY_US.
 
     `loss` of heartbeats heard and of direct messages sent; `doubling` of direct messages sent. `message_delay_us` is a
-    mean: a message takes a random time up to twice that longer. `array_delay_us`: of each command, on its way.
+    mean: a message takes a random time up to twice that longer. `array_delay_us`: of each command, `witness_delay_us`:
+    of each question to a file share or cloud witness, on its way.
     """
 
     loss: float = 0.0
     doubling: float = 0.0
     message_delay_us: int = 0
     array_delay_us: int = 0
+    witness_delay_us: int = 0
 
     def problem(self) -> str:
         """What is out of range; empty if nothing is."""
         for name, share in (("loss", self.loss), ("doubling", self.doubling)):
             if not 0.0 <= share <= MAX_SHARE:
                 return f"{name} is {share}, not 0 to {MAX_SHARE}"
-        for name, delay_us in (("message_delay_us", self.message_delay_us), ("array_delay_us", self.array_delay_us)):
+        for name in ("message_delay_us", "array_delay_us", "witness_delay_us"):
+            delay_us = getattr(self, name)
             if not 0 <= delay_us <= MAX_DELAY_US:
                 return f"{name} is {delay_us}, not 0 to {MAX_DELAY_US}"
         return ""

@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     add("--peer", type=named, action="append", default=[], metavar="ID=HOST:PORT", help="another node; repeat")
     add("--bus", type=named, action="append", default=[], metavar="NAME=HOST:PORT", help="an MQTT broker; repeat")
     add("--path", type=named, action="append", default=[], metavar="NAME=HOST:PORT", help="to the array; repeat")
+    add("--witness", type=address, metavar="HOST:PORT", help="of the file share or cloud witness, if there is one")
     add("--target", default=TARGET_NAME, metavar="NAME", help="the array's name (%(default)s)")
     add("--guest-bind", default=ports.LOOPBACK, metavar="HOST", help="where VMs listen (%(default)s)")
     add("--advertise", metavar="HOST", help="the host others reach this node and its VMs by (default: --guest-bind)")
@@ -150,6 +151,9 @@ def checked(arguments: argparse.Namespace) -> Options:
     problems.extend(
         f"--path: {path} is a path of the cluster and has no address" for path in definition.paths if path not in paths
     )
+    if (definition.tag_witness is None) != (arguments.witness is None):
+        kind = "no file share or cloud" if definition.tag_witness is None else f"a {definition.tag_witness.value}"
+        problems.append(f"--witness: the cluster has {kind} witness")
     if arguments.genesis_marker.resolve().is_relative_to(arguments.data.resolve()):
         problems.append("--genesis-marker: must lie outside --data, or it would be wiped with it")
     if arguments.force_quorum and arguments.prevent_quorum:
@@ -162,6 +166,7 @@ def checked(arguments: argparse.Namespace) -> Options:
     if arguments.prevent_quorum:
         start = Start.PREVENTED
     advertise = arguments.advertise or arguments.guest_bind
+    hosts = (arguments.guest_bind, advertise)
     by_path = {PathName(name): where for name, where in paths.items()}
     return Options(
         definition=definition,
@@ -171,7 +176,7 @@ def checked(arguments: argparse.Namespace) -> Options:
         rejoin_empty=arguments.rejoin_empty,
         start=start,
         bind=arguments.bind,
-        addresses=Addresses(peers, buses, by_path, arguments.guest_bind, advertise, arguments.target),
+        addresses=Addresses(peers, buses, by_path, *hosts, arguments.target, arguments.witness),
         allow_chaos=arguments.allow_chaos,
         stop_timeout_s=arguments.stop_timeout,
         log=arguments.log,

@@ -17,6 +17,7 @@ from hvcluster.model.definition import ClusterDefinition, initiator_name
 from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import UNKNOWN, Command, Result
+from hvcluster.model.share import ShareAnswer, ShareRequest
 from hvcluster.model.vocabulary import US_PER_S, Generation, Incarnation, LunId, NodeId, PathName, StoreId
 from hvcluster.runtime.logs import OncePerSender
 from hvcluster.v1 import heartbeat_pb2
@@ -33,6 +34,8 @@ from .guest.host import Placement, VmHost
 from .initiator import Initiator
 from .peers import Peers
 from .service import Service
+from .share import NAME as WITNESS_NAME
+from .share import ShareWire
 from .wire import Membership
 
 TARGET_NAME: Final = "iqn.2026-01.lab.hvcluster:array"
@@ -62,6 +65,8 @@ class Addresses:
     guest_bind: str
     advertise: str
     target: str = TARGET_NAME
+    witness: tuple[str, int] | None = None
+    """Of the file share or cloud witness, where the cluster has one."""
 
 
 class Adapters:
@@ -86,6 +91,7 @@ class Adapters:
             Wire.BUS: tuple(sorted(addresses.buses)),
             Wire.PEER: tuple(str(peer) for peer in sorted(addresses.peers)),
             Wire.ARRAY: tuple(sorted(addresses.paths)),
+            Wire.WITNESS: () if addresses.witness is None else (WITNESS_NAME,),
         })  # fmt: skip
         self.cuts.observe(self._cut_array)
         self.cuts.observe_quality(lambda quality: self.initiator.slow(quality.array_delay_us / US_PER_S))
@@ -111,6 +117,9 @@ class Adapters:
             self._path_changed,
             command_timeout_s=timing.scsi / US_PER_S,
         )
+        self._share = ShareWire(
+            definition.tag_witness, addresses.witness, definition.id, self.cuts, timing.witness_call / US_PER_S
+        )
         self._logins: dict[PathName, int] = dict.fromkeys(addresses.paths, 0)
         self._paths: dict[PathName, int] = dict.fromkeys(addresses.paths, 0)  # the login that is up, or 0
         placement = Placement(node, definition.node_name(node), addresses.guest_bind, addresses.advertise)
@@ -133,6 +142,12 @@ class Adapters:
 
     async def run(self) -> None:
         """Keep all wires going until cancelled; then say goodbye to the buses."""
+        try:
+            await self._run()
+        finally:
+            await self._share.close()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.peers.run(), name="peers")
             tasks.create_task(self.initiator.run(), name="initiator")
@@ -169,6 +184,10 @@ class Adapters:
             asyncio.get_running_loop().call_soon(answer, UNKNOWN)
 
     _submit = submit
+
+    def ask_witness(self, request: ShareRequest, answer: Callable[[ShareAnswer], None]) -> None:
+        """Read or write the witness's file."""
+        self._share.ask(request, answer)
 
     def start_vm(self, effect: fx.StartVm) -> None:
         """Power on."""

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.scsi import Command, Result
+from hvcluster.model.share import ShareAnswer, ShareRequest
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName, StoreId
 
 from .core import effects as fx
@@ -73,6 +74,8 @@ class Outside(Protocol):
     def probe(self, node: NodeId, answer: Callable[[ProbeOutcome], None]) -> None: ...
 
     def submit(self, path: PathName, lun: LunId, command: Command, answer: Callable[[Result], None]) -> None: ...
+
+    def ask_witness(self, request: ShareRequest, answer: Callable[[ShareAnswer], None]) -> None: ...
 
     def start_vm(self, effect: fx.StartVm) -> None: ...
 
@@ -233,6 +236,8 @@ class Service:
                     outside.record(fact)
                 case fx.SubmitScsi(token, path, lun, command):
                     outside.submit(path, lun, command, self._scsi_answer(life, token))
+                case fx.AskWitness(token, request):
+                    outside.ask_witness(request, self._witness_answer(life, token))
                 case fx.ProbePeer(node):
                     outside.probe(node, self._probe_answer(life, node))
                 case fx.StartVm():
@@ -269,6 +274,13 @@ class Service:
         def answer(result: Result) -> None:
             if life == self._life:
                 self._put(ev.ScsiAnswered(token, result))
+
+        return answer
+
+    def _witness_answer(self, life: int, token: int) -> Callable[[ShareAnswer], None]:
+        def answer(said: ShareAnswer) -> None:
+            if life == self._life:
+                self._put(ev.WitnessAnswered(token, said))
 
         return answer
 

@@ -56,6 +56,7 @@ async def degrade(address: Address, node: str, quality: Quality) -> None:
         doubling=quality.doubling,
         message_delay_us=quality.message_delay_us,
         array_delay_us=quality.array_delay_us,
+        witness_delay_us=quality.witness_delay_us,
     )
     async with channels.channel(address.host, address.port) as channel:
         stub: chaos_pb2_grpc.ChaosAsyncStub = chaos_pb2_grpc.ChaosStub(channel)
@@ -75,7 +76,12 @@ async def break_vm(address: Address, node: str, vm: str, how: str) -> None:
 def _wire(wire: Wire) -> chaos_pb2.Wire.ValueType:
     from hvcluster.v1 import chaos_pb2
 
-    return {Wire.BUS: chaos_pb2.WIRE_BUS, Wire.PEERS: chaos_pb2.WIRE_PEER, Wire.ARRAY: chaos_pb2.WIRE_ARRAY}[wire]
+    return {
+        Wire.BUS: chaos_pb2.WIRE_BUS,
+        Wire.PEERS: chaos_pb2.WIRE_PEER,
+        Wire.ARRAY: chaos_pb2.WIRE_ARRAY,
+        Wire.WITNESS: chaos_pb2.WIRE_WITNESS,
+    }[wire]
 
 
 def _judge(node: str, answer: Answer[chaos_pb2.ChaosReply]) -> None:

@@ -21,6 +21,8 @@ FIRST_VM_PORT: Final = 8081
 
 SAN_SERVICE: Final = "array"
 SWITCH_SERVICE: Final = "switch"
+WITNESS_SERVICE: Final = "witness"
+WITNESS_PORT: Final = 7300
 LAB_FILE: Final = "compose/lab.toml"
 
 NETWORKS: Final = ("heartbeat-a", "heartbeat-b", "storage", "cluster")
@@ -43,14 +45,15 @@ def service_of(name: str, role: Role) -> str:
 def processes_of(definition: ClusterDefinition) -> tuple[tuple[str, Role, int], ...]:
     """Every process as (name, role, node id)."""
     buses = tuple((f"bus-{name}", Role.BUS, 0) for name in BUS_NAMES)
+    witness = () if definition.tag_witness is None else ((WITNESS_SERVICE, Role.WITNESS, 0),)
     nodes = tuple((node.name, Role.NODE, int(node.id)) for node in definition.nodes)
-    return (*buses, ("san", Role.SAN, 0), *nodes, ("switch", Role.SWITCH, 0))
+    return (*buses, ("san", Role.SAN, 0), *witness, *nodes, ("switch", Role.SWITCH, 0))
 
 
 def networks_of(wire: Wire, name: str) -> tuple[str, ...]:
     """The networks that carry a wire; empty where no network carries it alone (one peer, one path)."""
     if wire is Wire.BUS:
         return (f"heartbeat-{name.lower()}",) if name else ("heartbeat-a", "heartbeat-b")
-    if name:
-        return ()
+    if name or wire is Wire.WITNESS:
+        return ()  # the array and the witness share a network
     return ("cluster",) if wire is Wire.PEERS else ("storage",)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hvcluster.model import codec
-from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
 from hvcluster.model.vocabulary import NodeId
 
 from . import compose_lab
@@ -81,6 +81,15 @@ def project(lab: Lab, image: str, folder: Path) -> dict[str, Any]:
         "volumes": ["array-data:/data"],
     }
     volumes = ["array-data"]
+    if lab.tag_witness is not None:
+        services[compose_lab.WITNESS_SERVICE] = {
+            **ours,
+            "user": "0",
+            "command": _witness(lab.tag_witness),
+            "networks": {"storage": {"aliases": ["witness.storage"]}},
+            "volumes": ["witness-data:/data"],
+        }
+        volumes.append("witness-data")
     for node in lab.nodes:
         service = node.name.lower()
         services[service] = {
@@ -135,6 +144,13 @@ def _array(lab: Lab) -> list[str]:
     ]
 
 
+def _witness(kind: TagWitnessKind) -> list[str]:
+    return [
+        *("python", "-m", "hvcluster.san.witness", f"--kind={kind.value}"),
+        *("--data=/data", "--bind=0.0.0.0", f"--port={compose_lab.WITNESS_PORT}"),
+    ]
+
+
 def _node(lab: Lab, node: LabNode) -> list[str]:
     def address(name: str) -> str:
         return f"{name.lower()}.{compose_lab.NODE_ALIAS}"
@@ -145,6 +161,7 @@ def _node(lab: Lab, node: LabNode) -> list[str]:
         *("--data=/data", "--genesis-marker=/genesis/marker", f"--bind=0.0.0.0:{compose_lab.NODE_PORT}"),
         *(f"--bus={name}=bus-{name.lower()}:1883" for name in BUS_NAMES),
         *(f"--path={path}=array.storage:{compose_lab.SAN_PORT + at}" for at, path in enumerate(lab.paths)),
+        *([f"--witness=witness.storage:{compose_lab.WITNESS_PORT}"] if lab.tag_witness is not None else []),
         *("--guest-bind=0.0.0.0", "--allow-chaos", f"--node={node.id}", f"--advertise={address(node.name)}"),
         *(
             f"--peer={other.id}={address(other.name)}:{compose_lab.NODE_PORT}"

@@ -46,6 +46,7 @@ class Wire(Enum):
     BUS = "bus"
     PEERS = "peers"
     ARRAY = "array"
+    WITNESS = "witness"
 
 
 class Way(Enum):
@@ -73,6 +74,7 @@ class Quality:
     doubling: float = 0.0
     message_delay_us: int = 0
     array_delay_us: int = 0
+    witness_delay_us: int = 0
 
 
 class How(Enum):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from hvcluster.model import codec
+from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.policy import Policy
 from hvcluster.model.policy_file import policy_values
 from hvcluster.model.vocabulary import NodeId
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hvcluster.v1 import node_pb2
 
 Row = dict[str, Json]
+_TAG_WITNESSES: Final = {TagWitnessKind.FILE_SHARE: "File Share Witness", TagWitnessKind.CLOUD: "Cloud Witness"}
 BUS: Final = "Cluster Network "
 """A heartbeat network's name is this and the letter of its bus."""
 
@@ -111,19 +113,27 @@ def _resources(picture: Picture, _: Addresses) -> list[Row]:
         for row in (best.groups if best is not None else ())
         for resource in row.resources
     ]
-    witness = picture.definition.witness_lun
-    if witness is not None:
+    name = _witness_name(picture)
+    if name is not None:
         holder = witness_holder(picture)
         found.append(
             {
-                "Name": f"Cluster Disk {witness}",
+                "Name": name,
                 "State": "Online" if holder is not None else "Offline",
                 "OwnerGroup": None,
-                "ResourceType": "Physical Disk",
+                "ResourceType": "Physical Disk" if picture.definition.tag_witness is None else name,
                 "OwnerNode": holder,
             }
         )
     return found
+
+
+def _witness_name(picture: Picture) -> str | None:
+    """The witness as a resource, under the product's name; None without one."""
+    definition = picture.definition
+    if definition.tag_witness is not None:
+        return _TAG_WITNESSES[definition.tag_witness]
+    return None if definition.witness_lun is None else f"Cluster Disk {definition.witness_lun}"
 
 
 def _quorum(picture: Picture, _: Addresses) -> list[Row]:
@@ -135,7 +145,7 @@ def _quorum(picture: Picture, _: Addresses) -> list[Row]:
     return [
         {
             "Cluster": picture.definition.name,
-            "QuorumResource": f"Cluster Disk {row.witness_lun}" if row.witness_lun >= 0 else None,
+            "QuorumResource": _witness_name(picture),
             "QuorumType": "Majority" if modern and row.mode.endswith("Majority") else row.mode,
             "QuorumHeld": picture.quorum,
             "Votes": row.votes,

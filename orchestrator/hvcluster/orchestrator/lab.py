@@ -9,7 +9,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition, initiator_name
+from hvcluster.model.definition import (
+    ClusterDefinition,
+    GroupDefinition,
+    NodeDefinition,
+    TagWitnessKind,
+    initiator_name,
+)
 from hvcluster.model.policy import AffinityRule, GroupSet, Policy
 from hvcluster.model.properties import Properties
 from hvcluster.model.vocabulary import BLOCK_BYTES, LunId, NodeId, PathName
@@ -91,6 +97,9 @@ class Lab:
     bus_ports: tuple[int, ...] = (0, 0)
     san_ports: tuple[int, ...] = (0,)
     bind: str = "127.0.0.1"
+    tag_witness: TagWitnessKind | None = None
+    witness_port: int = 0
+    """Of the file share or cloud witness; 0 takes a free one."""
     write_cache: bool = False
     """Whether the array has a volatile cache: a kill is then a loss of power. Only scenarios ask for it."""
 
@@ -125,6 +134,7 @@ class Lab:
             rules=self.rules,
             sets=self.sets,
             preferred_site=self.preferred_site,
+            tag_witness=self.tag_witness,
         )
 
     def initiators(self) -> tuple[str, ...]:
@@ -161,7 +171,7 @@ def votes_at_start(lab: Lab) -> tuple[int, int]:
     """
     nodes = sum(node.weight for node in lab.nodes)
     odd = lab.properties.dynamic_quorum and lab.properties.dynamic_witness
-    if lab.witness_lun is None:
+    if lab.witness_lun is None and lab.tag_witness is None:
         return nodes - (odd and nodes % 2 == 0 and nodes > 0), 0
     witness = int(not odd or nodes % 2 == 0)
     return nodes + witness, witness

@@ -12,6 +12,7 @@ from typing import Final, TypeVar, cast
 
 from hvcluster.model import properties as cluster_properties
 from hvcluster.model.complaints import WHOLE_LIMIT, NotToml, toml
+from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, Properties
 from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
@@ -93,7 +94,7 @@ def _lab(top: Section) -> Lab:
     luns = _luns(top)
     vms = _vms(top, nodes)
     rules, sets = lab_policies.rules_and_sets(top, [vm.name for vm in vms])
-    witness = _witness(top, {lun.id for lun in luns}, vms)
+    witness, tag_witness, witness_port = _witness(top, {lun.id for lun in luns}, vms)
     _check_disks(top, {lun.id for lun in luns}, vms)
     _check_tie_breaker(top, properties, nodes)
     bus_kind, bus_ports = _buses(top)
@@ -101,7 +102,7 @@ def _lab(top: Section) -> Lab:
     network = top.section("network")
     bind = network.text("bind", "127.0.0.1") or "127.0.0.1"
     network.finish()
-    _check_ports(top, bus_ports, san_ports, vms)
+    _check_ports(top, bus_ports, san_ports, witness_port, vms)
     top.finish()
     return Lab(
         name=name,
@@ -117,6 +118,8 @@ def _lab(top: Section) -> Lab:
         bus_ports=bus_ports,
         san_ports=san_ports,
         bind=bind,
+        tag_witness=tag_witness,
+        witness_port=witness_port,
     )
 
 
@@ -298,8 +301,18 @@ def _node_remedy(name: str, nodes: list[LabNode]) -> str:
     return near(name, [node.name for node in nodes]) or "name a [[node]] of this lab"
 
 
-def _witness(top: Section, luns: set[LunId], vms: list[LabVm]) -> LunId | None:
+def _witness(top: Section, luns: set[LunId], vms: list[LabVm]) -> tuple[LunId | None, TagWitnessKind | None, int]:
+    """The LUN of a disk witness, or another kind and its port."""
     section = top.section("witness")
+    kinds = {kind.value: kind for kind in TagWitnessKind}
+    kind = kinds.get(section.choice("kind", ("disk", *kinds), "disk"))
+    port = section.integer("port", 0, 65535, 0)
+    if kind is not None and section.has("lun"):
+        section.complain("lun", f"a {kind.value} witness is on no LUN", 'leave lun out, or write kind = "disk"')
+    if kind is None and section.has("port"):
+        section.complain("port", "a disk witness has no port", "leave port out")
+    if kind is None and section.has("kind") and not section.has("lun"):
+        section.complain("kind", "a disk witness needs a LUN", "write lun = and the number of a LUN")
     number = section.integer("lun", 0, MAX_LUNS - 1)
     if section.has("lun") and number is not None:
         if LunId(number) not in luns:
@@ -308,7 +321,7 @@ def _witness(top: Section, luns: set[LunId], vms: list[LabVm]) -> LunId | None:
         if users:
             section.complain("lun", f"LUN {number} is in use by VM {users[0]!r}", "give the witness a LUN of its own")
     section.finish()
-    return None if number is None else LunId(number)
+    return (None if number is None or kind is not None else LunId(number)), kind, port or 0
 
 
 def _lun_remedy(luns: set[LunId], number: int) -> str:
@@ -368,11 +381,12 @@ def _san(top: Section) -> tuple[int, ...]:
     return ports or (0,) * (paths or 1)
 
 
-def _check_ports(top: Section, buses: tuple[int, ...], san: tuple[int, ...], vms: list[LabVm]) -> None:
+def _check_ports(top: Section, buses: tuple[int, ...], san: tuple[int, ...], witness: int, vms: list[LabVm]) -> None:
     taken: dict[int, str] = {}
     wanted: list[tuple[TomlPath, int, str]] = [
         *((("buses", "ports", at), port, f"bus {BUS_NAMES[at]}") for at, port in enumerate(buses)),
         *((("san", "ports", at), port, "the array") for at, port in enumerate(san)),
+        (("witness", "port"), witness, "the witness"),
         *((("vm", at, "port"), vm.port, f"VM {vm.name!r}") for at, vm in enumerate(vms)),
     ]
     for path, port, what in wanted:

@@ -27,7 +27,7 @@ from .state import LabDir, Life, ProcessRecord, Role, Runtime, life, start_time
 
 Progress = Callable[[str], None]
 
-_WAVES = ((Role.BUS, Role.SAN), (Role.NODE, Role.SWITCH))
+_WAVES = ((Role.BUS, Role.SAN, Role.WITNESS), (Role.NODE, Role.SWITCH))
 """Who must serve before whom: nodes retry, but a lab whose wires are there first is healthy sooner."""
 
 

@@ -34,6 +34,7 @@ class Where:
     san: tuple[int, ...]
     nodes: tuple[int, ...]
     switch: tuple[int, ...]
+    witness: tuple[int, ...] = ()
 
 
 class PortsBusy(Exception):
@@ -56,6 +57,7 @@ def runtime_of(lab: Lab, directory: LabDir, chaos: bool, tied_to: int, tied_star
     specs = [
         *_buses(lab, directory, where, definition),
         _san(lab, directory, where, chaos),
+        *_witness(lab, directory, where),
         *_nodes(lab, directory, where, chaos),
         _switch(lab, directory, where, definition),
     ]
@@ -92,6 +94,7 @@ def _choose_ports(lab: Lab, avoid: set[int]) -> Where:
         *((f"array port {at}", port) for at, port in enumerate(lab.san_ports)),
         *((f"node {node.name}", 0) for node in lab.nodes),
         *((f"VM {vm.name}", vm.port) for vm in lab.vms),
+        *([("witness", lab.witness_port)] if lab.tag_witness is not None else []),
     ]
     busy = [(what, ports.busy(lab.bind, port)) for what, port in wanted if port and not ports.is_free(port, lab.bind)]
     if busy:
@@ -112,6 +115,7 @@ def _choose_ports(lab: Lab, avoid: set[int]) -> Where:
         take(len(lab.san_ports)),
         take(len(lab.nodes)),
         take(len(lab.vms)),
+        take(int(lab.tag_witness is not None)),
     )
 
 
@@ -152,6 +156,17 @@ def _san(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> ProcessSpec:
     return ProcessSpec("san", Role.SAN, argv, lab.bind, where.san[0], str(directory.log("san")), data=str(data))
 
 
+def _witness(lab: Lab, directory: LabDir, where: Where) -> list[ProcessSpec]:
+    if lab.tag_witness is None:
+        return []
+    data, port = directory.data("witness"), where.witness[0]
+    argv = python(
+        "hvcluster.san.witness",
+        *("--kind", lab.tag_witness.value, "--data", str(data), "--bind", lab.bind, "--port", str(port)),
+    )
+    return [ProcessSpec("witness", Role.WITNESS, argv, lab.bind, port, str(directory.log("witness")), data=str(data))]
+
+
 def _nodes(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> list[ProcessSpec]:
     specs = []
     for node, port in zip(lab.nodes, where.nodes, strict=True):
@@ -168,6 +183,7 @@ def _nodes(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> list[Proce
             *_pairs("--peer", peers),
             *_pairs("--bus", _named(BUS_NAMES, lab.bind, where.buses)),
             *_pairs("--path", _named(lab.paths, lab.bind, where.san)),
+            *_pairs("--witness", [f"{lab.bind}:{there}" for there in where.witness]),
             *("--guest-bind", lab.bind, "--advertise", lab.bind),
             *(("--allow-chaos",) if chaos else ()),
         )

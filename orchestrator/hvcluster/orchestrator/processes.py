@@ -169,6 +169,12 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *arguments)
 
 
-STOP_ORDER: Final = ((Role.NODE, 0.0), (Role.SWITCH, STOP_S), (Role.SAN, STOP_S), (Role.BUS, STOP_S))
+STOP_ORDER: Final = (
+    (Role.NODE, 0.0),
+    (Role.SWITCH, STOP_S),
+    (Role.SAN, STOP_S),
+    (Role.WITNESS, STOP_S),
+    (Role.BUS, STOP_S),
+)
 """Who ends when, with which grace. Nodes first and at once: a node asked politely would move its VMs to nodes that end
 too; what was acknowledged is on the LUNs already."""

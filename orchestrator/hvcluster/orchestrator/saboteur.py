@@ -147,10 +147,11 @@ async def wire_of(driver: Driver, text: str, way: Way = Way.BOTH) -> Cut:
         "peers": Wire.PEERS,
         "array": Wire.ARRAY,
         "san": Wire.ARRAY,
+        "witness": Wire.WITNESS,
     }
     wire = words.get(word.lower())
     if wire is None:
-        remedy = near(word, words) or "bus, bus:A, peers, peers:NODE, array or array:PATH"
+        remedy = near(word, words) or "bus, bus:A, peers, peers:NODE, array, array:PATH or witness"
         raise Failure(Exit.USAGE, f"{text!r} is no wire", remedy)
     if wire is Wire.BUS and name:
         name = _one_of("bus", name, BUS_NAMES)

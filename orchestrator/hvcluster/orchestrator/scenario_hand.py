@@ -29,7 +29,12 @@ MESSAGE_US: Final = 1_100
 RESUME_EVERY_S: Final = 0.2
 
 _WAYS: Final = {Direction.BOTH: Way.BOTH, Direction.OUT: Way.OUT, Direction.IN: Way.IN}
-_CUTS: Final = {FaultWord.CUT_BUSES: Wire.BUS, FaultWord.CUT_PEERS: Wire.PEERS, FaultWord.CUT_ARRAY: Wire.ARRAY}
+_CUTS: Final = {
+    FaultWord.CUT_BUSES: Wire.BUS,
+    FaultWord.CUT_PEERS: Wire.PEERS,
+    FaultWord.CUT_ARRAY: Wire.ARRAY,
+    FaultWord.CUT_WITNESS: Wire.WITNESS,
+}
 
 
 class Orchestrator(Protocol):
@@ -141,6 +146,13 @@ class Hand:
                 await self._kill("san")
             case FaultWord.SAN_START:
                 await self._start("san")
+            case FaultWord.WITNESS_KILL:
+                await self._kill("witness")
+            case FaultWord.WITNESS_START:
+                await self._start("witness")
+            case FaultWord.WITNESS_SLOW:
+                slow_us = int(fault.amount * US_PER_MS * self._scale)
+                await self._wires.degrade(replace(self._wires.quality, witness_delay_us=slow_us))
             case FaultWord.KILL_ALL:
                 await asyncio.gather(*(self._kill(node.name) for node in self._driver.definition.nodes))
             case FaultWord.START_ALL:
@@ -173,7 +185,7 @@ class Hand:
             case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
                 drains = fault.word is FaultWord.DRAIN
                 await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
-            case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY:
+            case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY | FaultWord.CUT_WITNESS:
                 await self._cut(name, fault)
             case _:
                 raise AssertionError(f"{fault.word} strikes no node")
@@ -289,6 +301,7 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
         FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
+        FaultWord.CUT_WITNESS,
     }
 )  # fmt: skip
 

@@ -55,6 +55,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
         preferred_site=definition.preferred_site,
         witness_lun=definition.witness_lun,
         properties=replace(definition.properties, time_scale=LAB_TIME_SCALE),
+        tag_witness=definition.tag_witness,
         san_ports=(0,) * len(definition.paths),
         write_cache=write_cache,
     )

@@ -29,6 +29,7 @@ class Role(Enum):
 
     BUS = "one heartbeat network"
     SAN = "the array"
+    WITNESS = "the place of a file share or cloud witness"
     NODE = "the cluster service of one Hyper-V host"
     SWITCH = "the clients' network"
 

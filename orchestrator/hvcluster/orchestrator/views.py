@@ -49,6 +49,7 @@ def _quorum(picture: Picture) -> Json:
         "votes": row.votes,
         "needed": row.needed,
         "witness_lun": None if row.witness_lun < 0 else row.witness_lun,
+        "witness": row.witness or None,
         "witness_vote": row.witness_dynamic_weight,
         "witness_holder": witness_holder(picture),
         "forced": row.forced,

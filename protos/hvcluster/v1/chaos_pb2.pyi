@@ -32,6 +32,8 @@ class _WireEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wire.ValueType],
     """`name`: the peer's node id, or empty for all; direct gRPC between nodes"""
     WIRE_ARRAY: _Wire.ValueType  # 3
     """`name`: the path, or empty for all"""
+    WIRE_WITNESS: _Wire.ValueType  # 4
+    """to a file share or cloud witness; has no name"""
 
 class Wire(_Wire, metaclass=_WireEnumTypeWrapper): ...
 
@@ -42,6 +44,8 @@ WIRE_PEER: Wire.ValueType  # 2
 """`name`: the peer's node id, or empty for all; direct gRPC between nodes"""
 WIRE_ARRAY: Wire.ValueType  # 3
 """`name`: the path, or empty for all"""
+WIRE_WITNESS: Wire.ValueType  # 4
+"""to a file share or cloud witness; has no name"""
 Global___Wire: _TypeAlias = Wire  # noqa: Y015
 
 class _Direction:
@@ -125,6 +129,7 @@ class Quality(_message.Message):
     DOUBLING_FIELD_NUMBER: _builtins.int
     MESSAGE_DELAY_US_FIELD_NUMBER: _builtins.int
     ARRAY_DELAY_US_FIELD_NUMBER: _builtins.int
+    WITNESS_DELAY_US_FIELD_NUMBER: _builtins.int
     loss: _builtins.float
     """share of heartbeats heard and of direct messages sent that is lost, 0 to 0.9"""
     doubling: _builtins.float
@@ -133,6 +138,8 @@ class Quality(_message.Message):
     """mean; a message takes a random time up to twice that longer, at most 60 s"""
     array_delay_us: _builtins.int
     """each command waits that long before it leaves for the array, at most 60 s"""
+    witness_delay_us: _builtins.int
+    """each question waits that long before it leaves for the witness, at most 60 s"""
     def __init__(
         self,
         *,
@@ -140,10 +147,11 @@ class Quality(_message.Message):
         doubling: _builtins.float = ...,
         message_delay_us: _builtins.int = ...,
         array_delay_us: _builtins.int = ...,
+        witness_delay_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_delay_us", b"array_delay_us", "doubling", b"doubling", "loss", b"loss", "message_delay_us", b"message_delay_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_delay_us", b"array_delay_us", "doubling", b"doubling", "loss", b"loss", "message_delay_us", b"message_delay_us", "witness_delay_us", b"witness_delay_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -284,8 +284,9 @@ class QuorumRow(_message.Message):
     WITNESS_DYNAMIC_WEIGHT_FIELD_NUMBER: _builtins.int
     WITNESS_HELD_HERE_FIELD_NUMBER: _builtins.int
     FORCED_FIELD_NUMBER: _builtins.int
+    WITNESS_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
-    """NodeMajority, NodeAndDiskMajority"""
+    """NodeMajority, NodeAndDiskMajority, NodeAndFileShareMajority, NodeAndCloudMajority"""
     votes: _builtins.int
     needed: _builtins.int
     witness_lun: _builtins.int
@@ -294,6 +295,8 @@ class QuorumRow(_message.Message):
     witness_held_here: _builtins.bool
     forced: _builtins.bool
     """an administrator forced quorum, and too few votes have joined since then"""
+    witness: _builtins.str
+    """"disk", "file-share", "cloud"; empty without one"""
     def __init__(
         self,
         *,
@@ -304,10 +307,11 @@ class QuorumRow(_message.Message):
         witness_dynamic_weight: _builtins.int = ...,
         witness_held_here: _builtins.bool = ...,
         forced: _builtins.bool = ...,
+        witness: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forced", b"forced", "mode", b"mode", "needed", b"needed", "votes", b"votes", "witness_dynamic_weight", b"witness_dynamic_weight", "witness_held_here", b"witness_held_here", "witness_lun", b"witness_lun"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forced", b"forced", "mode", b"mode", "needed", b"needed", "votes", b"votes", "witness", b"witness", "witness_dynamic_weight", b"witness_dynamic_weight", "witness_held_here", b"witness_held_here", "witness_lun", b"witness_lun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

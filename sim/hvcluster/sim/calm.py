@@ -39,6 +39,7 @@ class Calm:
             or not any(network.buses.values())
             or not world.array.alive
             or world.array.slow_us
+            or not world.share.well
         )
         machines = world.machines.values()
         ill = any(
@@ -56,7 +57,7 @@ class Calm:
         """Why nobody should have lost quorum now; empty when somebody may have."""
         world = self._world
         timing = world.machines[fact.node].timing
-        bound = timing.detection + timing.regroup + timing.challenge + MARGIN_US
+        bound = timing.detection + timing.regroup + timing.longest_arbitration + MARGIN_US
         since = self._since()
         configuration = world.machines[fact.node].core.state.log.configuration
         here = [m for m in world.machines.values() if m.alive and configuration.has(m.node, m.saved.store)]

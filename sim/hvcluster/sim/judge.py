@@ -25,6 +25,7 @@ from hvcluster.san.core.effects import JournalEntry
 
 from .judge_disks import Disks
 from .judge_raft import Consensus
+from .judge_tag import TagFile
 from .judge_witness import WitnessMedium
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ class Judge:
         self.refused: set[str] = set()
         """Initiators that had a write to a group's LUN refused."""
         self._witness = WitnessMedium(self.broken)
+        self._tag_file = TagFile(self.broken)
         self._disks = Disks(world, self.broken, self.counts, self.refused)
-        self._consensus = Consensus(world, self.broken, self.counts, self._witness, self._disks)
+        witness = self._witness if world.definition.tag_witness is None else self._tag_file
+        self._consensus = Consensus(world, self.broken, self.counts, witness, self._disks)
 
     def broken(self, what: str) -> Broken:
         return Broken(f"seed {self._world.seed}, {self._world.now / US_PER_S:.3f} s: {what}")
@@ -77,6 +80,10 @@ class Judge:
             self._witness.written(lba, data, medium)
         else:
             self._disks.written(lun, lba, data, medium)
+
+    def tag_written(self, data: bytes) -> None:
+        """A new version of the witness's file stands there."""
+        self._tag_file.written(data)
 
     def acknowledged(self, group: str, sequence: int, payload: bytes) -> None:
         """A client was told that its record is on the LUN."""

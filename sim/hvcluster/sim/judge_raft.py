@@ -35,7 +35,7 @@ from hvcluster.node.core.saved import SavedState, Snapshot
 from hvcluster.node.core.witness import Hold
 
 from .judge_history import FIRST, Histories, History
-from .judge_witness import WitnessMedium
+from .judge_tag import OnWitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class Consensus:
         world: World,
         broken: Callable[[str], Broken],
         counts: dict[str, int],
-        witness: WitnessMedium,
+        witness: OnWitness,
         disks: Disks,
     ) -> None:
         self._world = world

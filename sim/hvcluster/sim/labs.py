@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition
+from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind
 from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
 from hvcluster.model.vocabulary import LunId, NodeId, PathName
@@ -29,6 +29,7 @@ class Plan:
     """What to simulate. `properties`: cluster properties that differ from the profile's.
 
     `wishes`: from which number policies, affinity rules and sets are drawn; 0: every VM has the defaults.
+    `tag_witness`: the witness is of this kind instead of a disk.
     """
 
     nodes: int = 5
@@ -42,6 +43,7 @@ class Plan:
     requests_every_s: float = 5.0
     properties: tuple[tuple[str, Setting], ...] = ()
     wishes: int = 0
+    tag_witness: TagWitnessKind | None = None
 
     def definition(self) -> ClusterDefinition:
         """The lab as nodes are given it."""
@@ -67,14 +69,16 @@ class Plan:
         }
         paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
         return ClusterDefinition(
-            "sim", "sim", nodes, groups, LunId(1) if self.witness else None, paths,
+            "sim", "sim", nodes, groups, LunId(1) if self.witness and self.tag_witness is None else None, paths,
             with_values(defaults(self.profile), values), rules, sets, sites[0] if split and self.wishes % 2 else "",
+            self.tag_witness if self.witness else None,
         )  # fmt: skip
 
     def sentence(self) -> str:
         """The lab in a line."""
         extra = [f"{key} = {value}" for key, value in self.properties]
-        witness = "a disk witness" if self.witness else "no witness"
+        kind = "disk" if self.tag_witness is None else self.tag_witness.value.replace("-", " ")
+        witness = f"a {kind} witness" if self.witness else "no witness"
         words = [f"{self.nodes} nodes", f"{self.vms} VMs", witness, f"{self.paths} paths", self.profile, *extra]
         if self.wishes:
             words.append(f"wishes {self.wishes}")
@@ -114,6 +118,10 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
     if wishes:
         properties.append(("group_dependency_timeout_ms", 60_000))
     properties += _resiliency(seed, plan.profile)
+    if plan.witness or not plan.paths:
+        kinds = (None, TagWitnessKind.FILE_SHARE, TagWitnessKind.CLOUD, None)
+        kind = kinds[draw.randrange(4)]
+        plan = replace(plan, witness=plan.witness or kind is not None, tag_witness=kind)
     return replace(plan, properties=tuple(properties), wishes=wishes)
 
 

@@ -74,6 +74,7 @@ class Machine:
             ef.Send: self._send,
             ef.Save: self._save,
             ef.SubmitScsi: self._submit,
+            ef.AskWitness: self._ask_witness,
             ef.Record: self._record,
             ef.StartVm: self._start_vm,
             ef.StopVm: self._stop_vm,
@@ -276,6 +277,9 @@ class Machine:
 
     def _submit(self, effect: ef.SubmitScsi) -> None:
         self.links[effect.path].submit(None, effect.token, effect.lun, effect.command)
+
+    def _ask_witness(self, effect: ef.AskWitness) -> None:
+        self._world.share.ask(self, effect.token, effect.request)
 
     def _record(self, effect: ef.Record) -> None:
         fact = effect.fact

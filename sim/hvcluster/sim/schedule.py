@@ -37,6 +37,8 @@ _MENDING: Final = {
     FaultWord.CUT_BUSES: FaultWord.HEAL,
     FaultWord.CUT_PEERS: FaultWord.HEAL,
     FaultWord.CUT_ARRAY: FaultWord.HEAL,
+    FaultWord.CUT_WITNESS: FaultWord.HEAL,
+    FaultWord.WITNESS_KILL: FaultWord.WITNESS_START,
     FaultWord.PAUSE: FaultWord.RESUME,
     FaultWord.DRAIN: FaultWord.RESUME,
     FaultWord.OFFLINE: FaultWord.ONLINE,
@@ -52,6 +54,7 @@ _CALM: Final = {
     FaultWord.DOUBLING: 0.0,
     FaultWord.SLOWNESS: 1.0,
     FaultWord.SAN_SLOW: 0.0,
+    FaultWord.WITNESS_SLOW: 0.0,
     FaultWord.SLOW_OFF: 0.0,
 }
 
@@ -117,6 +120,12 @@ class _Draw:
             (2, lambda at: self._on_vm(at, FaultWord.CRASH_APP)),
             (3, lambda at: self._on_vm(at, FaultWord.OFFLINE)),
         )
+        if plan.tag_witness is not None:
+            self._words += (
+                (6, lambda at: self._add(at, Fault(FaultWord.WITNESS_KILL))),
+                (4, self._slow_witness),
+                (6, lambda at: self._cut(at, FaultWord.CUT_WITNESS, ())),
+            )
         self._total = sum(weight for weight, _ in self._words)
 
     def all(self) -> tuple[Strike, ...]:
@@ -240,6 +249,9 @@ class _Draw:
         self._add(at, Fault(FaultWord.LOSS, amount=round(draw() * 0.3, 3)))
         self._add(at, Fault(FaultWord.DOUBLING, amount=round(draw() * 0.3, 3)))
         self._add(at, Fault(FaultWord.SLOWNESS, amount=round(1 + draw() * 100, 1)))
+
+    def _slow_witness(self, at: int) -> None:
+        self._add(at, Fault(FaultWord.WITNESS_SLOW, amount=float(self._random.randrange(10, 9000))))
 
     def _kill_all(self, at: int) -> None:
         """Everybody dies at once, and returns one by one."""

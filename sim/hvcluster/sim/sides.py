@@ -45,7 +45,7 @@ class Sides:
                 self._since[side] = world.now
                 continue
             timing = machines[0].timing
-            bound = timing.detection + timing.regroup + timing.challenge + 12 * timing.delay
+            bound = timing.detection + timing.regroup + timing.longest_arbitration + 12 * timing.delay
             if world.now - since > bound:
                 world.judge.cut_off(side, since, bound)
 

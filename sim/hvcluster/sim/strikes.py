@@ -106,6 +106,12 @@ class Strikes:
             case FaultWord.SAN_START:
                 world.array.crash_in = None
                 world.array.restart()
+            case FaultWord.WITNESS_KILL:
+                world.share.kill()
+            case FaultWord.WITNESS_START:
+                world.share.start()
+            case FaultWord.WITNESS_SLOW:
+                world.share.slow_us = int(fault.amount * US_PER_MS)
             case FaultWord.KILL_ALL:
                 for machine in world.machines.values():
                     machine.kill()
@@ -156,6 +162,11 @@ class Strikes:
                         link.hold(int(fault.amount * US_PER_S), logins=fault.direction is Direction.BOTH)
             case FaultWord.SLOW_OFF:
                 machine.off_us = int(fault.amount * US_PER_S)
+            case FaultWord.CUT_WITNESS:
+                if fault.direction is not Direction.IN:
+                    self._world.share.cut_out.add(machine.node)
+                if fault.direction is not Direction.OUT:
+                    self._world.share.cut_in.add(machine.node)
             case FaultWord.CUT_ARRAY:
                 for path, link in machine.links.items():
                     if fault.wire in ("", path):
@@ -202,6 +213,7 @@ class Strikes:
             machines = list(self._world.machines.values())
             self._world.network.heal()
         for machine in machines:
+            self._world.share.heal(machine.node)
             for link in machine.links.values():
                 link.cut_in = link.cut_out = False
 
@@ -214,6 +226,8 @@ class Strikes:
         world.array.slow_us = 0
         world.array.crash_in = None
         world.array.restart()
+        world.share.slow_us = 0
+        world.share.start()
         for machine in world.machines.values():
             machine.crash_in = None
             machine.off_us = 0
@@ -292,6 +306,7 @@ _ON_A_MACHINE = frozenset(
         FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED, FaultWord.FREEZE,
         FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
         FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
-        FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
+        FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.CUT_WITNESS,
+        FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
     }
 )  # fmt: skip

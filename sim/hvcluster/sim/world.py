@@ -21,6 +21,7 @@ from .clients import Clients
 from .judge import Judge
 from .machines import Machine
 from .network import Network
+from .share import SimShare
 from .storage import SimArray
 
 LUN_BLOCKS = 2048  # 1 MiB: room for some two thousand journal records, more than a run of ten minutes writes
@@ -53,6 +54,7 @@ class World:
         self.calm = Calm(self)
         self.network = Network(self, buses)
         self.array = SimArray(self)
+        self.share = SimShare(self)
         self.machines: dict[NodeId, Machine] = {}
         for node in definition.nodes:
             self.machines[node.id] = Machine(self, node.id, founded(definition, node.id))

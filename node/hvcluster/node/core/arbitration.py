@@ -8,7 +8,6 @@ docs/divergence.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 
 from hvcluster.model.facts import FactKind
 from hvcluster.model.scsi import Capacity, Read, ReadCapacity, Status, Write
@@ -20,21 +19,12 @@ from .outbox import Outbox
 from .procedure import Paths, Steps, Wait, ask, ask_any
 from .reservation import Seen, look, preempt, register, reserve
 from .saved import Snapshot
+from .witness import Held
 from .witness_image import Header, decode_record, decode_snapshot, record_bytes
 
 GIVEN_UP = Generation(0)  # in the key of an owner that no longer leads: whoever needs the witness may preempt it
 ROUNDS = 8
 IO_BLOCKS = 128  # 64 KiB a command, as disk drivers do
-
-
-class Held(Enum):
-    """How arbitration or a defence ended."""
-
-    YES = "this node holds the witness"
-    NO = "another node holds it (status 170)"
-    NO_PATH = "the array did not answer"
-    UNREADABLE = "what is on it is not a witness, or not all of it"
-    NEEDLESS = "a leader was heard meanwhile: its vote is needed no more"
 
 
 @value

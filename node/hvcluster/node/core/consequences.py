@@ -162,6 +162,8 @@ class Consequences(Parts):
         if self._replied is not None:
             self.replication.follow_up(now, *self._replied)
             self._replied = None
+        if self.witness is not None:
+            self.witness.look(now)
         at = (state.log.last_index, state.commit)
         if at == self._announced:
             return

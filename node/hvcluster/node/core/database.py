@@ -76,7 +76,7 @@ class Database:
                 Group(group, owner, Generation(0), GroupState.OFFLINE, starts, NOBODY, True, False, "created", reason)
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
-        return Database(Image(members, tuple(groups), definition.witness_lun is not None, dynamic))
+        return Database(Image(members, tuple(groups), definition.has_witness, dynamic))
 
     def first_configuration(self) -> Configuration:
         """All nodes with weight vote; the witness does when that makes the votes odd (always, if votes are static)."""

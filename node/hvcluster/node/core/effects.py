@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from hvcluster.model.facts import Fact
 from hvcluster.model.scsi import Command as ScsiCommand
+from hvcluster.model.share import ShareRequest
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName, StoreId
 
@@ -70,6 +71,14 @@ class SubmitScsi:
     path: PathName
     lun: LunId
     command: ScsiCommand
+
+
+@value
+class AskWitness:
+    """Read or write the file of a file share or cloud witness. Answered by WitnessAnswered(token)."""
+
+    token: int
+    request: ShareRequest
 
 
 @value
@@ -167,6 +176,7 @@ Effect: TypeAlias = (
     | SetTimer
     | CancelTimer
     | SubmitScsi
+    | AskWitness
     | ProbePeer
     | StartVm
     | StopVm

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from hvcluster.model.scsi import Result
+from hvcluster.model.share import ShareAnswer
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId, VmHealth
 
@@ -62,6 +63,14 @@ class ScsiAnswered:
 
     token: int
     result: Result
+
+
+@value
+class WitnessAnswered:
+    """The one answer to AskWitness; UNKNOWN when none came in time, though what was asked may have been done."""
+
+    token: int
+    answer: ShareAnswer
 
 
 @value
@@ -160,6 +169,7 @@ Event: TypeAlias = (
     | HeartbeatHeard
     | MessageReceived
     | ScsiAnswered
+    | WitnessAnswered
     | PathChanged
     | WillHeard
     | PeerProbed
@@ -195,4 +205,5 @@ __all__ = [
     "VmStarted",
     "VmStopped",
     "WillHeard",
+    "WitnessAnswered",
 ]

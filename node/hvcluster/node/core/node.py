@@ -49,6 +49,7 @@ class NodeCore(Consequences):
             ev.TimerFired: self._timer,
             ev.MessageReceived: self._message,
             ev.ScsiAnswered: self._scsi,
+            ev.WitnessAnswered: self._witness_answered,
             ev.PathChanged: self._path,
             ev.WillHeard: self._will,
             ev.PeerProbed: self._probed,
@@ -208,6 +209,9 @@ class NodeCore(Consequences):
 
     def _scsi(self, now: Instant, event: ev.ScsiAnswered) -> None:
         self.procedures.answered(now, event.token, event.result)
+
+    def _witness_answered(self, now: Instant, event: ev.WitnessAnswered) -> None:
+        self.procedures.share_answered(now, event.token, event.answer)
 
     def _path(self, now: Instant, event: ev.PathChanged) -> None:
         had = bool(self.paths())

@@ -12,6 +12,7 @@ from hvcluster.model.properties import Timing
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName
 
+from .disk_witness import DiskWitness
 from .forcing import Start
 from .groups import Groups
 from .heartbeats import Heartbeats
@@ -30,6 +31,7 @@ from .requests import Requests
 from .resiliency import Resiliency
 from .roles import Roles
 from .saved import SavedState
+from .tag_witness import TagWitness
 from .witness import Witness
 
 REQUEST_PATIENCE_DELAYS = 120  # a move with a long boot is done by then; in units of SameSubnetDelay
@@ -92,11 +94,16 @@ class Parts:
         self.requests.leave = hooks.leave
         self.witness: Witness | None = None
         if definition.witness_lun is not None:
-            self.witness = Witness(
+            self.witness = DiskWitness(
                 definition.witness_lun, incarnation, state, replication, self.election, self.procedures, self.paths,
                 timing, out, hooks.witness_progress,
             )  # fmt: skip
-            self.election.witness = quorum.witness = self.planner.witness = self.witness
+        elif definition.tag_witness is not None:
+            self.witness = TagWitness(
+                definition.tag_witness, incarnation, state, replication, self.election, self.procedures, self.reachable,
+                timing, out, hooks.witness_progress,
+            )  # fmt: skip
+        self.election.witness = quorum.witness = self.planner.witness = self.witness
 
     def paths(self) -> tuple[PathName, ...]:
         """The paths to the array that are up."""

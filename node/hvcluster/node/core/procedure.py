@@ -1,7 +1,7 @@
 """Multi-step procedures as generators: they yield questions and pauses, and are resumed with the answers.
 
-Law: the runner knows tokens and timers, not SCSI; a procedure knows its steps, not who performs them. Any step may be
-the last one before a crash, so what a procedure did must be found again by reading, never by remembering.
+Law: the runner knows tokens and timers, neither SCSI nor files; a procedure knows its steps, not who performs them. Any
+step may be the last one before a crash, so what a procedure did must be found again by reading, never by remembering.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeAlias, TypeVar
 
 from hvcluster.model.scsi import Command, Result, SenseKey, Status
+from hvcluster.model.share import ShareAnswer, ShareRequest
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import US_PER_MS, Instant, LunId, PathName
 
-from .effects import SubmitScsi
+from .effects import AskWitness, SubmitScsi
 from .outbox import Outbox
 
 PREFIX = "step:"
@@ -33,6 +34,13 @@ class Ask:
 
 
 @value
+class AskShare:
+    """One question to the share or the container where a witness's file lies."""
+
+    request: ShareRequest
+
+
+@value
 class Wait:
     """Let so much time pass."""
 
@@ -41,6 +49,7 @@ class Wait:
 
 Answers: TypeAlias = tuple[Result, ...]
 Steps: TypeAlias = Generator[Ask | Wait, Answers, T]
+ShareSteps: TypeAlias = Generator[AskShare | Wait, ShareAnswer, T]
 Paths: TypeAlias = Callable[[], tuple[PathName, ...]]
 
 
@@ -78,12 +87,13 @@ def ask_any(paths: Paths, lun: LunId, *commands: Command) -> Steps[Answers]:
 
 
 class _Running:
-    __slots__ = ("answers", "done", "missing", "name", "steps")
+    __slots__ = ("answers", "begun", "done", "missing", "name", "steps")
 
-    def __init__(self, name: str, steps: Steps[Any], done: Callable[[Instant, Any], None]) -> None:
+    def __init__(self, name: str, steps: Steps[Any] | ShareSteps[Any], done: Callable[[Instant, Any], None]) -> None:
         self.name = name
-        self.steps = steps
+        self.steps: Generator[Ask | AskShare | Wait, Any, Any] = steps
         self.done = done
+        self.begun = False
         self.answers: list[Result | None] = []
         self.missing = 0
 
@@ -91,18 +101,21 @@ class _Running:
 class Procedures:
     """All procedures under way in one core, by name."""
 
-    __slots__ = ("_next_token", "_out", "_running", "_tokens")
+    __slots__ = ("_asked", "_next_token", "_out", "_running", "_tokens")
 
     def __init__(self, out: Outbox) -> None:
         self._out = out
         self._running: dict[str, _Running] = {}
         self._tokens: dict[int, tuple[_Running, int]] = {}
+        self._asked: dict[int, _Running] = {}
         self._next_token = 0
 
     def active(self, name: str) -> bool:
         return name in self._running
 
-    def start(self, now: Instant, name: str, steps: Steps[T], done: Callable[[Instant, T], None]) -> None:
+    def start(
+        self, now: Instant, name: str, steps: Steps[T] | ShareSteps[T], done: Callable[[Instant, T], None]
+    ) -> None:
         """Begin a procedure; `done` gets what it returns. One of a name at a time."""
         assert name not in self._running, f"{name} is under way"
         running = _Running(name, steps, done)
@@ -129,6 +142,13 @@ class Procedures:
         if running.missing == 0:
             self._resume(now, running, tuple(answer for answer in running.answers if answer is not None))
 
+    def share_answered(self, now: Instant, token: int, answer: ShareAnswer) -> None:
+        """The share answered; unknown tokens belong to procedures that were cancelled."""
+        running = self._asked.pop(token, None)
+        if running is not None and self._running.get(running.name) is running:
+            running.missing = 0
+            self._resume(now, running, answer)
+
     def timer(self, now: Instant, name: str) -> None:
         """A pause is over."""
         running = self._running.get(name)
@@ -140,20 +160,26 @@ class Procedures:
         self._next_token += 1
         self._out.add(SubmitScsi(self._next_token, path, lun, command))
 
-    def _resume(self, now: Instant, running: _Running, answers: Answers) -> None:
+    def _resume(self, now: Instant, running: _Running, answers: Answers | ShareAnswer) -> None:
         try:
-            step = running.steps.send(answers) if running.answers else next(running.steps)
+            step = running.steps.send(answers) if running.begun else next(running.steps)
         except StopIteration as stop:
             del self._running[running.name]
             running.done(now, stop.value)
             return
-        if isinstance(step, Wait):
-            running.answers = [None]  # marks that the generator has started
-            self._out.timer(PREFIX + running.name, now + step.us)
-            return
-        running.answers = [None] * len(step.commands)
-        running.missing = len(step.commands)
-        for position, command in enumerate(step.commands):
-            self._next_token += 1
-            self._tokens[self._next_token] = (running, position)
-            self._out.add(SubmitScsi(self._next_token, step.path, step.lun, command))
+        running.begun = True
+        match step:
+            case Wait(us):
+                self._out.timer(PREFIX + running.name, now + us)
+            case AskShare(request):
+                running.missing = 1
+                self._next_token += 1
+                self._asked[self._next_token] = running
+                self._out.add(AskWitness(self._next_token, request))
+            case Ask(path, lun, commands):
+                running.answers = [None] * len(commands)
+                running.missing = len(commands)
+                for position, command in enumerate(commands):
+                    self._next_token += 1
+                    self._tokens[self._next_token] = (running, position)
+                    self._out.add(SubmitScsi(self._next_token, path, lun, command))

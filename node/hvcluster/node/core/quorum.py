@@ -120,7 +120,7 @@ class Quorum:
         """When evidence runs out if nothing more is heard."""
         due = self.evidence + self._timing.detection + self._timing.regroup + GRACE_DELAYS * self._timing.delay
         if self.witness is not None and (self.witness.arbitrating or self._won_the_witness):
-            due += self._timing.challenge + ARBITRATION_SLACK_DELAYS * self._timing.delay
+            due += self.witness.challenge + ARBITRATION_SLACK_DELAYS * self._timing.delay
         return Instant(due)
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.policy import Policy
 from hvcluster.model.vocabulary import (
     DrainStatus,
@@ -90,6 +91,7 @@ class View:
     votes: int
     needed: int
     witness_lun: LunId | None
+    tag_witness: TagWitnessKind | None
     witness_dynamic_weight: int
     witness_held_here: bool
     routes: tuple[RouteView, ...]

@@ -86,6 +86,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
         votes=configuration.votes,
         needed=configuration.quorum if configuration.votes else 0,
         witness_lun=core.definition.witness_lun,
+        tag_witness=core.definition.tag_witness,
         witness_dynamic_weight=int(configuration.witness),
         witness_held_here=witness is not None and witness.hold is Hold.HELD,
         routes=_routes(core, now),

@@ -20,7 +20,7 @@ _HOW = {
     How.FORCE_QUORUM: " with forced quorum: its database is the cluster's from now on",
     How.PREVENT_QUORUM: " with prevented quorum: it joins the cluster that it finds",
 }
-_NAMES = "NAME is a node (HyperV-1, or its number), san, bus-A, bus-B or switch; any case."
+_NAMES = "NAME is a node (HyperV-1, or its number), san, witness, bus-A, bus-B or switch; any case."
 
 
 @click.command(epilog=_NAMES)
@@ -152,7 +152,7 @@ def wipe(node: str, choice: Choice) -> None:
     click.echo(f"{found.name} has an empty disk; start it: hvc start {found.name}{choice.options()}")
 
 
-_WIRES = "WIRE is bus, bus:A, peers, peers:NODE, array or array:PATH."
+_WIRES = "WIRE is bus, bus:A, peers, peers:NODE, array, array:PATH or witness."
 
 
 @click.command(epilog=_WIRES)

@@ -63,9 +63,15 @@ def check(file: Path) -> None:
 
     lab = read_lab(file)
     votes, witness = votes_at_start(lab)
-    quorum = f"{votes // 2 + 1} of {votes} votes needed, Node{'' if lab.witness_lun is None else 'AndDisk'}Majority"
+    tag = lab.tag_witness
+    beside = "" if lab.witness_lun is None else "AndDisk"
+    if tag is not None:
+        beside = f"And{''.join(word.capitalize() for word in tag.value.split('-'))}"
+    quorum = f"{votes // 2 + 1} of {votes} votes needed, Node{beside}Majority"
     if lab.witness_lun is not None:
         quorum += f", witness LUN {lab.witness_lun} (vote {witness})"
+    elif tag is not None:
+        quorum += f", {tag.value} witness (vote {witness})"
     click.echo(f"{file}: good; cluster {lab.name}, {count(len(lab.nodes), 'node')}, {count(len(lab.vms), 'VM')}")
     click.echo(f"  {quorum}")
 

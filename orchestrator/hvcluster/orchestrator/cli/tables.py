@@ -64,6 +64,9 @@ def _head(picture: Picture) -> RenderableType:
     if row.witness_lun >= 0:
         holder = witness_holder(picture) or "nobody"
         text.append(f", witness LUN {row.witness_lun} (vote {row.witness_dynamic_weight}, held by {holder})", style="")
+    elif row.witness:
+        holder = witness_holder(picture) or "nobody"
+        text.append(f", {row.witness} witness (vote {row.witness_dynamic_weight}, held by {holder})", style="")
     text.append(f", leader {picture.node_name(best.leader)} in term {term_text(best.term)}", style="")
     if row.forced:
         text.append("\nQuorum is FORCED: votes are ignored until enough nodes have joined", style="yellow")

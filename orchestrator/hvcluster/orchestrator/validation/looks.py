@@ -85,13 +85,10 @@ def quorum(picture: Picture) -> list[Line]:
     lines = [ok(f"{row.mode}: {row.needed} of {row.votes} votes needed, {len(best.nodes)} nodes")]
     if not picture.quorum:
         lines.append(failed("quorum is not held"))
-    if row.witness_lun >= 0:
+    if row.witness_lun >= 0 or row.witness:
         holder = witness_holder(picture)
-        lines.append(
-            ok(f"the witness is LUN {row.witness_lun}, held by {holder}")
-            if holder
-            else warning("nobody holds the witness")
-        )
+        what = f"LUN {row.witness_lun}" if row.witness_lun >= 0 else f"of kind {row.witness}"
+        lines.append(ok(f"the witness is {what}, held by {holder}") if holder else warning("nobody holds the witness"))
     elif len(best.nodes) % 2 == 0:
         lines.append(
             warning(f"{len(best.nodes)} nodes and no witness: configure one, or half of them cannot go on alone")

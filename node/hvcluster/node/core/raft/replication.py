@@ -153,6 +153,11 @@ class Replication:
             self._stuck = (state.commit, now)
         return now - self._stuck[1] >= limit_us
 
+    def held_by_nodes(self, count: int) -> int:
+        """The index up to which so many voters, the witness not among them, are known to hold our log."""
+        copies = sorted((self.match(v.node, v.store) for v in self.state.log.configuration.voters), reverse=True)
+        return copies[count - 1] if 0 < count <= len(copies) else 0
+
     def advance(self) -> bool:
         """Commit what a quorum of the newest configuration holds. True when the commit index moved."""
         state = self.state
