@@ -240,3 +240,21 @@ def test_a_policy_is_changed_while_the_cluster_runs_and_nonsense_is_refused() ->
         machine.crash_vm("D1")
     wait(world, 30)
     assert owners(world)["D1"] == THREE, "no restart where it was: on from its owner in the list"
+
+
+@pytest.mark.conforms("priorities")
+def test_room_is_made_on_the_node_that_a_rule_asks_for() -> None:
+    """6.7 with 6.6: other nodes have room and may not take it; the one that may is full, and a lesser VM leaves it."""
+    together = AffinityRule("pair", RuleKind.SAME_NODE, ("D1", "D3"))
+    wishes = {"D1": Policy(), "D2": Policy(priority=Priority.LOW), "D3": Policy(priority=Priority.NO_AUTO_START)}
+    plan = Plan(nodes=2, vms=3).definition()
+    nodes = tuple(replace(node, memory_mb=2048) for node in plan.nodes)
+    groups = tuple(replace(g, owner=ONE, policy=wishes[g.name]) for g in plan.groups)
+    world = World(replace(plan, nodes=nodes, groups=groups, rules=(together,)), 1)
+    world.start()
+    wait(world, 60)
+    assert owners(world) == {"D1": ONE, "D2": ONE}
+    assert asked(world, ev.SetGroup("D3", Policy(), (), ()), seconds=5).ok
+    assert asked(world, ev.SetGroupOnline("D3", True)).ok
+    assert owners(world) == {"D1": ONE, "D2": TWO, "D3": ONE}
+    assert [f.get("group") for f in world.facts if f.kind is FactKind.GROUP_PREEMPTED] == ["D2"]

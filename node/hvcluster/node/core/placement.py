@@ -99,7 +99,7 @@ def conflict(group: str, node: NodeId, nodes: Candidates) -> str:
 
 def blocked(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: bool) -> str:
     """A hard rule that leaves a group without any of the nodes that could take it, "" when that is not so."""
-    rules = [conflict(group.name, node, nodes) for node in _open_to(group, current, nodes, leave)]
+    rules = [conflict(group.name, node, nodes) for node in eligible(group, current, nodes, leave)]
     return rules[0] if rules and all(rules) else ""
 
 

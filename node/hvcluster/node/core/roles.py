@@ -21,7 +21,7 @@ from .failures import Failures, Next
 from .heartbeats import NEVER
 from .messages import GroupReport
 from .outbox import Outbox
-from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict, eligible, has_room
+from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict, eligible
 from .preemption import make_room
 from .presence import Presence
 from .start_order import StartOrder
@@ -294,19 +294,18 @@ class Roles:
     def _nowhere(self, group: Group, cause: str, *, leave: bool) -> None:
         """No node takes a group: make room where that is allowed, and say why it waits."""
         definition, nodes = group.definition, self._candidates
+        allowed = [n for n in eligible(definition, group.owner, nodes, leave) if not conflict(group.name, n, nodes)]
+        if allowed:  # but full
+            self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node has {definition.memory_mb} MB left")
+            if knows_priorities(self._definition.properties.profile):
+                groups = self._database().groups.values()
+                self._preempted.extend(make_room(group, allowed, groups, nodes, {p.group for p in self._preempted}))
+            return
         rule = blocked(definition, group.owner, nodes, leave)
         if rule:
             self._strand(group, FactKind.GROUP_CONFLICT, rule)
-            return
-        full = [n for n in eligible(definition, group.owner, nodes, leave) if not has_room(definition, n, nodes)]
-        if not full:
+        else:
             self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node that is up, sees the array and may own it")
-            return
-        self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node has {definition.memory_mb} MB left")
-        if knows_priorities(self._definition.properties.profile):
-            full = [node for node in full if not conflict(group.name, node, nodes)]
-            groups = self._database().groups.values()
-            self._preempted.extend(make_room(group, full, groups, nodes, {each.group for each in self._preempted}))
 
     def _strand(self, group: Group, kind: FactKind, reason: str) -> None:
         """Say once why a group stays where it is."""
