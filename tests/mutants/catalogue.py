@@ -1,16 +1,18 @@
 """Every mutant: deliberate faults in the protocol, which whoever explores it must find.
 
-Law: a list; the mutants themselves stand in `in_raft`, `in_witness` and `in_disks`, the product code knows none.
+Law: a list; the mutants themselves stand in `in_raft`, `in_witness`, `in_disks` and `in_migration`, the
+product code knows none.
 """
 
 from __future__ import annotations
 
 from tests.mutants.in_disks import DISKS
+from tests.mutants.in_migration import MIGRATION
 from tests.mutants.in_raft import RAFT
 from tests.mutants.in_witness import WITNESS
 from tests.mutants.patching import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS)
+MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *DISKS, *MIGRATION)
 
 
 def named(name: str) -> Mutant:

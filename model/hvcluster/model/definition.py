@@ -29,7 +29,11 @@ class NodeDefinition:
 
 @dataclass(frozen=True, slots=True)
 class GroupDefinition:
-    """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node."""
+    """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node.
+
+    `active_mb`: how much of its memory it uses, for pages that are empty are not migrated. `dirty_mb_per_s`: how much
+    of that it changes in a second, which a live migration has to send again.
+    """
 
     name: str
     lun: LunId
@@ -39,6 +43,8 @@ class GroupDefinition:
     boot_delay_ms: int = 1000
     policy: Policy = field(default_factory=Policy)
     memory_mb: int = 1024
+    active_mb: int = 64
+    dirty_mb_per_s: int = 8
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""

@@ -53,6 +53,8 @@ class Properties:
     auto_balancer_level: int = 1
     auto_balancer_interval_ms: int = 1_800_000
     snapshot_entries: int = 2_000
+    maximum_virtual_machine_migrations: int = 2
+    maximum_parallel_migrations: int = 0  # 0: no limit for the whole cluster
 
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
@@ -77,6 +79,8 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "auto_balancer_level": (1, 3),
     "auto_balancer_interval_ms": (1_000, 86_400_000),
     "snapshot_entries": (10, 1_000_000),
+    "maximum_virtual_machine_migrations": (1, 1024),
+    "maximum_parallel_migrations": (0, 1024),
 }
 
 
@@ -106,6 +110,7 @@ def defaults(profile: str) -> Properties:
         dynamic_quorum=profile != "ws2008r2",
         dynamic_witness=not old,
         auto_balancer_mode=2 if knows_sites(profile) else 0,
+        maximum_parallel_migrations=1 if profile in ("ws2022", "ws2025") else 0,
     )
 
 

@@ -40,6 +40,7 @@ class SimGuest:
             gio.Acknowledge: self._acknowledge,
             gio.Refuse: self._refuse,
             gio.Online: self._online,
+            gio.Paused: self._paused,
             gio.Stopped: self._stopped,
         }
 
@@ -75,10 +76,14 @@ class SimGuest:
         self._world.clients.acknowledged(self.group, effect.ticket, effect.sequence)
 
     def _refuse(self, effect: gio.Refuse) -> None:
-        self._world.clients.refused(effect.ticket)
+        self._world.clients.refused(self.group, effect.ticket, effect.code)
 
-    def _online(self, _: gio.Online) -> None:
-        self._machine.deliver(ev.VmStarted(self.group, self.generation))
+    def _online(self, effect: gio.Online) -> None:
+        self._machine.deliver(ev.VmStarted(self.group, self.generation, effect.resumed, self._machine.name))
+
+    def _paused(self, effect: gio.Paused) -> None:
+        self._world.judge.vm_paused(self)
+        self._machine.deliver(ev.VmPaused(self.group, self.generation, effect.move, effect.image))
 
     def _stopped(self, effect: gio.Stopped) -> None:
         if not self._over:

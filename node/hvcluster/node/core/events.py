@@ -12,8 +12,9 @@ from hvcluster.model.scsi import Result
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId, VmHealth
 
+from .guest_state import GuestImage
 from .messages import Heartbeat, Message
-from .operator_requests import MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
+from .operator_requests import CancelMigration, MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
 
 
 @value
@@ -92,17 +93,38 @@ class PeerProbed:
 
 @value
 class VmStarted:
-    """The VM has booted from its VHD and serves."""
+    """The VM serves, at `address` for its clients. `resumed`: it goes on from its memory and has not booted."""
 
     group: str
     generation: Generation
+    resumed: bool = False
+    address: str = ""
+
+
+@value
+class VmPaused:
+    """The answer to PauseVm of that move: until ContinueVm, the VM writes nothing more, and this is its memory."""
+
+    group: str
+    generation: Generation
+    move: int
+    image: GuestImage
+
+
+@value
+class MemorySent:
+    """The one answer to SendMemory. Not `ok`: the peer did not take all of it, or it was cancelled."""
+
+    token: int
+    ok: bool
+    reason: str = ""
 
 
 @value
 class VmStopped:
     """The VM is off, at our wish or not, and will write nothing more. Exactly once for each StartVm.
 
-    `cause`: terminated | shutdown | fenced (its write met RESERVATION CONFLICT) | disk (guest disk timeout) |
+    `cause`: terminated | moved | shutdown | fenced (its write met RESERVATION CONFLICT) | disk (guest disk timeout) |
     boot (no valid VHD) | crashed.
     """
 
@@ -139,14 +161,18 @@ Event: TypeAlias = (
     | WillHeard
     | PeerProbed
     | VmStarted
+    | VmPaused
+    | MemorySent
     | VmStopped
     | VmChecked
     | Requested
 )
 
 __all__ = [
+    "CancelMigration",
     "Event",
     "HeartbeatHeard",
+    "MemorySent",
     "MessageReceived",
     "MoveGroup",
     "PathChanged",
@@ -162,6 +188,7 @@ __all__ = [
     "StopNode",
     "TimerFired",
     "VmChecked",
+    "VmPaused",
     "VmStarted",
     "VmStopped",
     "WillHeard",

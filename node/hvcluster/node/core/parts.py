@@ -14,7 +14,9 @@ from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName
 
 from .groups import Groups
 from .heartbeats import Heartbeats
+from .incoming import Incoming
 from .leaving import Leaving
+from .migration import Migrations
 from .outbox import Outbox
 from .planner import Planner
 from .presence import Presence
@@ -66,9 +68,11 @@ class Parts:
             node, incarnation, state, replication, beats, quorum, replica.get, definition, timing, presence, roles
         )  # fmt: skip
         initiator = initiator_name(definition.node_name(node))
+        self.migrations = Migrations(replica.get, properties, timing, out)
+        self.incoming = Incoming(node, incarnation, replica.get, self.paths, out)
         self.groups = Groups(
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
-            properties, out,
+            properties, out, self.migrations, self.incoming,
         )  # fmt: skip
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay
         self.leaving = Leaving(

@@ -14,6 +14,8 @@ from hvcluster.model.vocabulary import (
     GroupState,
     Incarnation,
     LunId,
+    MigrationState,
+    MoveKind,
     NodeId,
     NodeState,
     PathName,
@@ -53,6 +55,9 @@ class GroupView:
     moving_to: NodeId
     reason: str
     policy: Policy
+    migration: MigrationState
+    move_kind: MoveKind
+    queued: bool
     resources: tuple[ResourceView, ...]
 
 

@@ -24,16 +24,20 @@ from hvcluster.node.core.guest_io import (
     Acknowledge,
     Append,
     Boot,
+    Continue,
     Fetch,
     Fetched,
     GuestEffect,
     GuestEvent,
     Online,
+    Pause,
+    Paused,
     PowerOff,
     Refuse,
     ShutDown,
     Stopped,
 )
+from hvcluster.node.core.guest_state import GuestImage
 
 from .http import Answer, GuestService
 
@@ -51,6 +55,16 @@ class OnStarted(Protocol):
     """The VM is online and serves at `address` (host:port)."""
 
     def __call__(self, group: str, generation: Generation, address: str, /) -> None: ...
+
+
+class OnPaused(Protocol):
+    """The VM is paused for that move, and this is its memory."""
+
+    def __call__(self, group: str, generation: Generation, move: int, image: GuestImage, /) -> None: ...
+
+
+def _nobody(group: str, generation: Generation, move: int, image: GuestImage, /) -> None:
+    """Nobody migrates VMs here."""
 
 
 class OnStopped(Protocol):
@@ -84,13 +98,16 @@ class VmHost:
         on_started: OnStarted,
         on_stopped: OnStopped,
         disk_timeout_us: int,
+        on_paused: OnPaused = _nobody,
     ) -> None:
+        self._on_paused = on_paused
         self._placement = placement
         self._submit = submit
         self._on_started = on_started
         self._on_stopped = on_stopped
         self._disk_timeout_us = disk_timeout_us
         self._machines: dict[tuple[str, Generation], _Machine] = {}
+        self._moved: dict[tuple[str, Generation], GuestService] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(
@@ -101,8 +118,9 @@ class VmHost:
         boot_delay_us: int,
         paths: tuple[PathName, ...],
         format_blank: bool | None = None,
+        image: GuestImage | None = None,
     ) -> None:
-        """Power a VM on. `paths` and `format_blank` as in Guest.
+        """Power a VM on. `paths`, `format_blank` and `image` as in Guest.
 
         The same group and generation must not have run here before.
         """
@@ -120,16 +138,43 @@ class VmHost:
             self._disk_timeout_us,
             paths,
             format_blank,
+            image,
         )
         machine = _Machine(self, group, guest, self._placement)
         self._machines[key] = machine
         machine.feed(Boot())
 
-    def stop(self, group: str, generation: Generation, polite: bool, reason: str) -> None:
-        """Turn a VM off; `polite` lets it finish its writes first. Nothing happens if it is off already."""
+    def stop(self, group: str, generation: Generation, polite: bool, reason: str, moved: bool = False) -> None:
+        """Turn a VM off; `polite` lets it finish its writes first. Nothing happens if it is off already.
+
+        `moved`: what it holds waits for `redirect`.
+        """
+        off = PowerOff(reason, "moved" if moved else "terminated")
+        self._feed(group, generation, ShutDown(reason) if polite else off)
+
+    def pause(self, group: str, generation: Generation, move: int) -> None:
+        """Hold a VM between two writes; `on_paused` follows, unless it stops or goes on before."""
+        self._feed(group, generation, Pause(move))
+
+    def go_on(self, group: str, generation: Generation) -> None:
+        """Let a paused VM go on."""
+        self._feed(group, generation, Continue())
+
+    def redirect(self, group: str, generation: Generation, address: str) -> None:
+        """A VM that has moved is served at `address` now: pass on what its clients still ask here."""
+        service = self._moved.get((group, generation))
+        if service is not None:
+            service.redirect(address)
+
+    def resumed(self, group: str, generation: Generation) -> bool:
+        """Whether a VM that serves here goes on from its memory, and has not booted."""
+        machine = self._machines.get((group, generation))
+        return machine is not None and machine.resumed
+
+    def _feed(self, group: str, generation: Generation, event: GuestEvent) -> None:
         machine = self._machines.get((group, generation))
         if machine is not None:
-            machine.feed(ShutDown(reason) if polite else PowerOff(reason))
+            machine.feed(event)
 
     def break_vm(self, group: str, how: str) -> bool:
         """Break the VM of a group: crash (its worker process dies), hang, or application; False when none runs here."""
@@ -150,6 +195,8 @@ class VmHost:
         """Turn every VM off before returning; each calls on_stopped with cause terminated."""
         for key in sorted(self._machines):
             self.stop(*key, polite=False, reason=reason)
+        for service in self._moved.values():
+            service.abort()
 
     def use_path(self, group: str, generation: Generation, path: PathName) -> None:
         """A VM may use one more path."""
@@ -189,6 +236,18 @@ class VmHost:
         """A machine serves."""
         self._on_started(group, generation, address)
 
+    def paused(self, group: str, generation: Generation, move: int, image: GuestImage) -> None:
+        """A machine is paused."""
+        self._on_paused(group, generation, move, image)
+
+    async def linger(self, group: str, generation: Generation, service: GuestService) -> None:
+        """Keep the service of a VM that has moved, for those who still ask here."""
+        self._moved[(group, generation)] = service
+        try:
+            await service.linger()
+        finally:
+            del self._moved[(group, generation)]
+
     def went_off(self, group: str, generation: Generation, cause: str, reason: str) -> None:
         """A machine is off for good."""
         del self._machines[(group, generation)]
@@ -220,6 +279,7 @@ class _Machine:
         self._next_ticket = 1
         self._service = GuestService(self._describe, self._append, self._fetch)
         self.address: str | None = None
+        self.resumed = False
 
     def feed(self, event: GuestEvent) -> None:
         """Take in an event. One that arises while effects are performed waits for its turn."""
@@ -249,8 +309,11 @@ class _Machine:
                 self._timers[name] = self._loop.call_later(delay_s, self._fired, name)
             case CancelTimer(name):
                 self._cancel(name)
-            case Online():
+            case Online(_, resumed):
+                self.resumed = resumed
                 self._online()
+            case Paused(move, image):
+                self._host.paused(self._group, self._guest.generation, move, image)
             case Stopped(cause, reason):
                 self._stopped(cause, reason)
             case _:
@@ -286,6 +349,12 @@ class _Machine:
         self.address = None
         for name in list(self._timers):
             self._cancel(name)
+        if cause == "moved":
+            self._service.moved()
+            work = self._host.linger(self._group, self._guest.generation, self._service)
+            self._host.keep(work, f"{self._group}: passes requests on")
+            self._host.went_off(self._group, self._guest.generation, cause, reason)
+            return
         self._service.close()
         if cause == "terminated":
             self._service.abort()
