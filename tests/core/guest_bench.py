@@ -24,6 +24,7 @@ from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
 from hvcluster.node.core.events import ScsiAnswered, TimerFired
 from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.guest_io import Acknowledge, Append, Boot, GuestEffect, GuestEvent, Online, Refuse, Stopped
+from hvcluster.node.core.guest_state import GuestImage
 from hvcluster.node.core.journal import JOURNAL_LBA, Chain, check, genesis
 
 A, B = PathName("A"), PathName("B")
@@ -75,6 +76,7 @@ class Bench:
     paths: tuple[PathName, ...] = (A,)
     answer: Callable[[SubmitScsi], Result | None] | None = None
     format_blank: bool | None = None
+    image: GuestImage | None = None
 
     def __post_init__(self) -> None:
         self.guest = Guest(
@@ -86,6 +88,7 @@ class Bench:
             DISK_TIMEOUT_US,
             self.paths,
             self.format_blank,
+            self.image,
         )
         self.now = 0
         self.timers: dict[str, int] = {}

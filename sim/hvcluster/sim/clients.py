@@ -74,6 +74,7 @@ class Clients:
     def redirected(self, group: str) -> None:
         """The old host knows where the VM is served now, and passes on what it has kept."""
         where = self.serving.get(group)
+        self._before.pop(group, None)  # who still comes to the old host is passed on as well
         for ticket in self._held.pop(group, []):
             asked = self._open.get(ticket)
             if asked is None or where is None:
