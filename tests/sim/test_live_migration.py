@@ -121,4 +121,4 @@ def test_a_drained_node_has_its_vms_live_migrated() -> None:
     wait(world, 20)
     where = owners(world)
     assert ONE not in where.values()
-    assert {name: world.machines[node].guests[name].guest.boots for name, node in where.items()} == boots
+    assert {name: world.machines[NodeId(node)].guests[name].guest.boots for name, node in where.items()} == boots
