@@ -6,6 +6,7 @@ Law: arguments in, words out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,14 +36,18 @@ PROGRESS_S: Final = 0.1
     show_default=True,
     help="live: it goes on from its memory; shutdown: it boots there.",
 )
+@click.option("--cancel", is_flag=True, help="End its live migration instead; the same as `hvc cancel-move`.")
 @lab_options
-def move(vm: str, target: str | None, how: str, choice: Choice) -> None:
+def move(vm: str, target: str | None, how: str, cancel: bool, choice: Choice) -> None:
     """Move a VM to another node, planned. Live: its clients wait for some hundredths of a second, and see no error.
 
     \b
     hvc move D1 --to HyperV-2
     hvc move D1 --type shutdown     it boots again on the best of the other nodes
     """
+    if cancel:
+        click.echo(asyncio.run(_cancel_move(vm, choice)))
+        return
 
     async def work() -> str:
         from hvcluster.orchestrator.driver import member
@@ -72,19 +77,15 @@ def move(vm: str, target: str | None, how: str, choice: Choice) -> None:
 
 async def _show_migration(observer: Observer, vm: str) -> None:
     """Say on standard error how far the migration of a VM is, as often as that changes."""
-    from hvcluster.orchestrator.errors import Failure
-
     said = ""
     while True:
-        try:
+        with contextlib.suppress(Failure):
             picture = await observer.look()
-        except Failure:
-            continue
-        group = picture.group(vm)
-        now = _migration_words(picture.migration(vm), group is not None and group.queued)
-        if now and now != said:
-            click.echo(f"{vm}: {now}", err=True)
-        said = now or said
+            group = picture.group(vm)
+            now = _migration_words(picture.migration(vm), group is not None and group.queued)
+            if now and now != said:
+                click.echo(f"{vm}: {now}", err=True)
+            said = now or said
         await asyncio.sleep(PROGRESS_S)
 
 
@@ -100,18 +101,18 @@ def _migration_words(state: str, queued: bool) -> str:
 @lab_options
 def cancel_move(vm: str, choice: Choice) -> None:
     """End a live migration that is under way or queued; the VM stays where it is."""
+    click.echo(asyncio.run(_cancel_move(vm, choice)))
 
-    async def work() -> str:
-        from hvcluster.orchestrator.observer import Observer
-        from hvcluster.v1 import node_pb2
 
-        driver = choice.driver()
-        name = _vm_name(vm, [group.name for group in driver.definition.groups])
-        async with Observer(driver) as observer:
-            request = node_pb2.CancelMoveRequest(group=name)
-            return (await observer.request(node_pb2.OperatorRequest(cancel_move=request))).text
+async def _cancel_move(vm: str, choice: Choice) -> str:
+    from hvcluster.orchestrator.observer import Observer
+    from hvcluster.v1 import node_pb2
 
-    click.echo(asyncio.run(work()))
+    driver = choice.driver()
+    name = _vm_name(vm, [group.name for group in driver.definition.groups])
+    async with Observer(driver) as observer:
+        request = node_pb2.CancelMoveRequest(group=name)
+        return (await observer.request(node_pb2.OperatorRequest(cancel_move=request))).text
 
 
 @click.command()
