@@ -74,7 +74,10 @@ conformance: setup-dev ## Write docs/conformance.md again: which test shows what
 lock: ## Pin the dependencies again: make lock ARGS=--upgrade
 	tools/lock.sh $(ARGS)
 
-.PHONY: bench-failover bench-sim bench-idle
+.PHONY: bench-failover bench-migration bench-sim bench-idle
+bench-migration: setup ## Measure how long the clients of a VM wait while it is live-migrated
+	@$(BIN)/python bench/migration.py $(ARGS)
+
 bench-failover: setup ## Measure the time from a node's death to its last VM online elsewhere
 	@$(BIN)/python bench/failover.py $(ARGS)
 

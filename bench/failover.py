@@ -78,8 +78,8 @@ async def gather_on(observer: Observer, target: NodeId) -> Picture:
     wanted = [group.name for group in best.groups if group.owner != target]
 
     async def move(name: str) -> None:
-        request = node_pb2.OperatorRequest(move_group=node_pb2.MoveGroupRequest(group=name, target=target))
-        await observer.request(request)
+        wish = node_pb2.MoveGroupRequest(group=name, target=target, type="shutdown")
+        await observer.request(node_pb2.OperatorRequest(move_group=wish))
 
     await asyncio.gather(*(move(name) for name in wanted))
     return await observer.until_healthy(DEADLINE_S)

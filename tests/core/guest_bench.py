@@ -24,6 +24,7 @@ from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
 from hvcluster.node.core.events import ScsiAnswered, TimerFired
 from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.guest_io import Acknowledge, Append, Boot, GuestEffect, GuestEvent, Online, Refuse, Stopped
+from hvcluster.node.core.guest_state import GuestImage
 from hvcluster.node.core.journal import JOURNAL_LBA, Chain, check, genesis
 
 A, B = PathName("A"), PathName("B")
@@ -76,6 +77,7 @@ class Bench:
     answer: Callable[[SubmitScsi], Result | None] | None = None
     format_blank: bool | None = None
     freeze_us: int = 0
+    image: GuestImage | None = None
 
     def __post_init__(self) -> None:
         self.guest = Guest(
@@ -88,6 +90,7 @@ class Bench:
             self.paths,
             self.format_blank,
             self.freeze_us,
+            self.image,
         )
         self.now = 0
         self.timers: dict[str, int] = {}

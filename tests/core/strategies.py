@@ -29,6 +29,8 @@ from hvcluster.model.vocabulary import (
     GroupState,
     Incarnation,
     LunId,
+    MigrationState,
+    MoveKind,
     NodeId,
     PathName,
     StoreId,
@@ -37,6 +39,8 @@ from hvcluster.model.votes import Configuration, Voter
 from hvcluster.node.core import commands as cmd
 from hvcluster.node.core import events as ev
 from hvcluster.node.core import messages as msg
+from hvcluster.node.core.guest_state import GuestImage
+from hvcluster.node.core.journal import Tail
 from hvcluster.node.core.saved import SavedState, Snapshot
 
 numbers = st.integers(0, 12) | st.integers(0, 2**63 - 1)
@@ -87,7 +91,21 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.NodeUp, nodes, incarnations, stores),
     st.builds(cmd.NodeDown, nodes, incarnations, texts, st.booleans(), st.booleans()),
     st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, numbers, numbers),
-    st.builds(cmd.BeginMove, texts, generations, nodes, texts, nodes),
+    st.builds(
+        cmd.AssignGroup,
+        texts,
+        generations,
+        nodes,
+        texts,
+        st.lists(nodes).map(tuple),
+        texts,
+        numbers,
+        numbers,
+        numbers,
+        incarnations,
+    ),
+    st.builds(cmd.BeginMove, texts, generations, nodes, texts, nodes, st.sampled_from(MoveKind)),
+    st.builds(cmd.CancelMove, texts, generations, numbers, st.sampled_from(MigrationState), texts),
     st.builds(cmd.Preempt, texts, generations, texts),
     st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts),
     st.builds(cmd.SetDesired, texts, st.booleans()),
@@ -124,7 +142,22 @@ heartbeats = st.builds(
     st.booleans(), st.booleans(), st.lists(heard, max_size=3).map(tuple),
 )  # fmt: skip
 
+images = st.builds(
+    GuestImage,
+    st.builds(Tail, st.binary(max_size=9), st.integers(-1, 2**70), generations, nodes, numbers, st.integers(0, 2**64)),
+    st.integers(-5, 2**40),
+)
+of_migrations: st.SearchStrategy[msg.Message] = st.one_of(
+    st.builds(msg.OfferVm, texts, generations, numbers, numbers),
+    st.builds(msg.VmTaken, texts, generations, numbers, st.booleans(), st.booleans(), texts),
+    st.builds(msg.LastOfVm, texts, generations, numbers, images),
+    st.builds(msg.WhereIsVm, texts, generations),
+    st.builds(msg.VmServed, texts, generations, texts),
+    st.builds(msg.MoveReport, texts, generations, numbers, st.booleans(), nodes, incarnations, texts),
+)
+
 messages: st.SearchStrategy[msg.Message] = st.one_of(
+    of_migrations,
     heartbeats,
     st.builds(msg.PreVote, numbers, numbers, numbers, st.booleans()),
     st.builds(msg.PreVoteReply, numbers, st.booleans(), numbers, texts),
@@ -163,7 +196,8 @@ senses = st.builds(Sense, st.sampled_from(SenseKey), st.integers(0, 255), st.int
 results = st.builds(Result, st.sampled_from(Status), st.none() | senses, payloads)
 
 requests: st.SearchStrategy[ev.Request] = st.one_of(
-    st.builds(ev.MoveGroup, texts, nodes),
+    st.builds(ev.MoveGroup, texts, nodes, st.sampled_from(MoveKind)),
+    st.builds(ev.CancelMigration, texts),
     st.builds(ev.SetGroup, texts, policies, st.just((NodeId(1),)), st.just((NodeId(1), NodeId(2)))),
     st.builds(ev.SetGroupOnline, texts, st.booleans()),
     st.builds(ev.StopNode, nodes),

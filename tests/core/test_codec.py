@@ -112,7 +112,7 @@ def test_the_message_says_where_and_what() -> None:
     with pytest.raises(Malformed, match=r"AssignGroup\.candidates\[1\]: int is expected"):
         load_tagged(
             (AssignGroup,),
-            b'["AssignGroup",{"group":"D1","seen":1,"owner":1,"cause":"","candidates":[1,"2"],"rule":"","restarts":0,"failovers":0}]',
+            b'["AssignGroup",{"group":"D1","seen":1,"owner":1,"cause":"","candidates":[1,"2"],"rule":"","restarts":0,"failovers":0,"resumes":0,"holder":0}]',
         )
 
 

@@ -150,9 +150,11 @@ def test_operators_may_ask_anything_and_nobody_is_answered_twice(
             st.builds(ev.WillHeard, st.just("A"), senders, some.incarnations),
             st.builds(ev.PeerProbed, senders, st.sampled_from(ev.ProbeOutcome)),
             st.builds(ev.VmStarted, some.texts, some.generations),
-            st.builds(ev.VmPaused, some.texts, some.generations, some.texts),
-            st.builds(ev.VmResumed, some.texts, some.generations),
+            st.builds(ev.VmFrozen, some.texts, some.generations, some.texts),
+            st.builds(ev.VmThawed, some.texts, some.generations),
             st.builds(ev.VmStopped, some.texts, some.generations, some.texts, some.texts),
+            st.builds(ev.VmPaused, some.texts, some.generations, some.numbers, some.images),
+            st.builds(ev.MemorySent, st.integers(0, 3), st.booleans()),
             st.builds(ev.PathChanged, st.sampled_from(("A", "B")).map(PathName), st.booleans()),
             st.builds(
                 ev.TimerFired, st.sampled_from(("tick", "peer:2", "peer:9", "step:nothing", "nothing", "quorum"))

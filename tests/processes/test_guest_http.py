@@ -15,7 +15,8 @@ import pytest
 from hvcluster.model.scsi import UNKNOWN, Command, Nexus, PersistentReserveOut, ReserveOut, Result, TestUnitReady
 from hvcluster.model.vocabulary import Generation, LunId, NodeId, PathName
 from hvcluster.node.core.journal import JOURNAL_LBA
-from hvcluster.node.guest.host import Placement, VmHost
+from hvcluster.node.guest.host import VmHost
+from hvcluster.node.guest.ports import Placement
 from hvcluster.runtime import loop
 from hvcluster.san.core.events import CreateLun, Unmask
 from tests.core import array_driver

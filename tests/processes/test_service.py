@@ -82,6 +82,15 @@ class World:
     def check_vm(self, effect: fx.CheckVm) -> None:
         self.log.append(f"check {effect.group}")
 
+    def migrate_vm(self, effect: fx.PauseVm | fx.ContinueVm | fx.RedirectVm) -> None:
+        self.log.append(f"{type(effect).__name__} {effect.group}")
+
+    def send_memory(self, effect: fx.SendMemory, answer: Callable[[bool, str], None]) -> None:
+        asyncio.get_running_loop().call_soon(answer, True, "")
+
+    def cancel_memory(self, token: int) -> None:
+        self.log.append(f"cancel {token}")
+
     def end_vms(self, reason: str) -> None:
         self.log.append("end vms")
         assert self.service is not None

@@ -35,7 +35,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         texts,
         st.lists(nodes, max_size=4).map(tuple),
         texts,
-        st.booleans(),
+        numbers,
     ),
 )
 heard = st.builds(m.Heard, nodes, numbers.map(Incarnation), numbers, st.booleans())

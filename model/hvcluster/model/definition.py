@@ -33,6 +33,8 @@ class GroupDefinition:
     """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node.
 
     `resiliency_period_ms`: ResiliencyPeriod, None for what the cluster says.
+    `active_mb`: how much of its memory it uses, for pages that are empty are not migrated. `dirty_mb_per_s`: how much
+    of that it changes in a second, which a live migration has to send again.
     """
 
     name: str
@@ -44,6 +46,8 @@ class GroupDefinition:
     policy: Policy = field(default_factory=Policy)
     memory_mb: int = 1024
     resiliency_period_ms: int | None = None
+    active_mb: int = 64
+    dirty_mb_per_s: int = 8
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""

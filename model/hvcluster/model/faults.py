@@ -34,6 +34,7 @@ class FaultWord(Enum):
     HANG_VM = "let the guest of a VM hang: it takes nothing in and gives no heartbeat"
     CRASH_APP = "let the application in a VM crash"
     CRASH_VM = "end a VM as if its worker process had died"
+    CANCEL_MOVE = "end the live migration of a group, as an operator does"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
     CUT_ARRAY = "cut a node from the array, or its path `wire` alone"
@@ -89,6 +90,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.RESUME: Target.NAMED_NODE,
     FaultWord.DRAIN: Target.NODE,
     FaultWord.MOVE: Target.VM,
+    FaultWord.CANCEL_MOVE: Target.VM,
     FaultWord.OFFLINE: Target.VM,
     FaultWord.ONLINE: Target.VM,
     FaultWord.HANG_VM: Target.VM,
@@ -142,6 +144,9 @@ ON_THE_FILE: Final = (
 SIMULATED_ONLY: Final = (FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF)
 """Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 
+MOVE_TYPES: Final = ("live", "shutdown")
+"""How an operator may have a group moved."""
+
 LEADER: Final = "leader"
 A_FOLLOWER: Final = "a follower"
 HOLDER: Final = "holder of the witness"
@@ -164,7 +169,8 @@ class Direction(Enum):
 class Fault:
     """One fault to make. `target`: what TARGETS says, "" where the word has none; `amount`: in the unit of AMOUNTS.
 
-    `wire`: one bus or path instead of all. `via`: the node that an operator asks, "" for the leader.
+    `wire`: one bus or path instead of all. `via`: the node that an operator asks, "" for the leader. `type`: how a
+    group is moved, one of MOVE_TYPES, "" for the usual way.
     """
 
     word: FaultWord
@@ -174,3 +180,4 @@ class Fault:
     amount: float = 0.0
     wire: str = ""
     via: str = ""
+    type: str = ""

@@ -61,6 +61,8 @@ class Properties:
     quarantine_duration_ms: int = 7_200_000
     quarantine_window_ms: int = 3_600_000
     storage_resiliency_period_ms: int = 0
+    maximum_virtual_machine_migrations: int = 2
+    maximum_parallel_migrations: int = 0  # 0: no limit for the whole cluster
 
     @property
     def force_quorum_resiliency(self) -> bool:
@@ -98,6 +100,8 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "quarantine_duration_ms": (1_000, 86_400_000),
     "quarantine_window_ms": (1_000, 86_400_000),
     "storage_resiliency_period_ms": (0, 86_400_000),
+    "maximum_virtual_machine_migrations": (1, 1024),
+    "maximum_parallel_migrations": (0, 1024),
 }
 
 
@@ -132,6 +136,7 @@ def defaults(profile: str) -> Properties:
         resiliency_default_period_ms=240_000 if resilient else 0,
         quarantine_threshold=3 if resilient else 0,
         storage_resiliency_period_ms=1_800_000 if resilient else 0,
+        maximum_parallel_migrations=1 if profile in ("ws2022", "ws2025") else 0,
     )
 
 

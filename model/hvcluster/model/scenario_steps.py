@@ -15,6 +15,7 @@ from .faults import (
     AMOUNTS,
     BY_DEED,
     HOLDER,
+    MOVE_TYPES,
     ON_THE_FILE,
     ONE_WIRE,
     OTHER_SIDE,
@@ -33,7 +34,7 @@ MAX_STEPS: Final = 200
 MAX_S: Final = 1e7
 BUSES: Final = ("A", "B")
 
-_FAULT_KEYS: Final = ("amount", "direction", "side", "target", "via", "wire")
+_FAULT_KEYS: Final = ("amount", "direction", "side", "target", "type", "via", "wire")
 _STEP_KEYS: Final = (*_FAULT_KEYS, "at_s", "do", "expect", "remember", "wait_s")
 _VM_LISTS: Final = ("online", "stayed", "moved", "restarted", "down")
 _NODE_LISTS: Final = ("not_on", "off", "refused")
@@ -47,8 +48,8 @@ _CUTS: Final = (
 )
 _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
 _OPERATOR: Final = (
-    FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
-    FaultWord.RESUME,
+    FaultWord.MOVE, FaultWord.CANCEL_MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE,
+    FaultWord.DRAIN, FaultWord.RESUME,
 )  # fmt: skip
 
 
@@ -157,8 +158,16 @@ class _Steps:
             wrong.add(path, f"`via` names no node: {via!r}; write {self._cast.somebody}", "via")
         return Fault(
             word, target, direction or Direction.BOTH, side, self._amount(path, word, step),
-            self._wire(path, word, step), str(via),
+            self._wire(path, word, step), str(via), self._type(path, word, step),
         )  # fmt: skip
+
+    def _type(self, path: Path, word: FaultWord, step: Mapping[str, Any]) -> str:
+        how = step.get("type", "")
+        if word is not FaultWord.MOVE and "type" in step:
+            self._wrong.add(path, f"`{step['do']}` has no type; leave it out", "type")
+        elif how not in ("", *MOVE_TYPES):
+            self._wrong.add(path, f"`type` is {how!r}; write {listed(MOVE_TYPES)}", "type")
+        return str(how)
 
     def _amount(self, path: Path, word: FaultWord, step: Mapping[str, Any]) -> float:
         amount = AMOUNTS.get(word)

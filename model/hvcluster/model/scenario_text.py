@@ -114,6 +114,8 @@ def _fault(fault: Fault) -> Iterator[str]:
         yield f"wire = {_value(fault.wire)}"
     if fault.via:
         yield f"via = {_value(fault.via)}"
+    if fault.type:
+        yield f"type = {_value(fault.type)}"
 
 
 def _expectation(expect: Expectation) -> Iterator[str]:

@@ -32,6 +32,8 @@ PathName = NewType("PathName", str)
 """One initiator port of a node, e.g. "A": one path is one I_T nexus with the array."""
 
 NOBODY: Final = NodeId(0)
+NO_LIFE: Final = Incarnation(0)
+"""The incarnation of a node that has never started."""
 MAX_NODES: Final = 64  # Windows Server 2012 and later; 16 in 2008 R2
 MAX_LUNS: Final = 256  # single-level LUN addressing stops at 255
 BLOCK_BYTES: Final = 512
@@ -105,6 +107,25 @@ class VmHealth(Enum):
     WELL = "its guest answers, and its application serves"
     SILENT = "its guest gives no heartbeat"
     CRITICAL = "its application has reported that it is critical"
+
+
+class MoveKind(IntEnum):
+    """How a VM moves to another node; numbers as in the product (VM migration type)."""
+
+    QUICK = 1
+    SHUTDOWN = 2
+    LIVE = 4
+
+
+class MigrationState(IntEnum):
+    """How far the migration of a VM is, or how its last one ended; numbers as in the product (MigrationState)."""
+
+    NO_MIGRATION = 0
+    SETUP = 1
+    DATA_TRANSFER = 2
+    MOVE = 3
+    CANCELED = 4
+    FAILURE = 5
 
 
 class DrainStatus(IntEnum):

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from hvcluster.runtime import channels, logs, loop, parent, ready, signals
 from hvcluster.v1 import chaos_pb2_grpc, node_pb2_grpc
 
-from . import admin, chaos, options, peers
+from . import admin, chaos, memory, options, peers
 from .beginning import Beginning, Origin, begin
 from .core.events import StopNode
 from .core.forcing import Start, refusal
@@ -106,12 +106,13 @@ async def _run(chosen: Options, beginning: Beginning, log: FilteringBoundLogger)
 async def _serve(chosen: Options, service: Service, adapters: Adapters, facts: FactLog) -> channels.Served:
     def register(server: grpc.aio.Server) -> None:
         peers.add_to_server(server, adapters.membership, adapters, adapters.cuts, adapters.ignored)
+        memory.add_to_server(server, adapters.membership, adapters.cuts)
         servicer = admin.Admin(chosen.definition, chosen.node, service, adapters.vms, facts, adapters.ignored.counts)
         node_pb2_grpc.add_NodeAdminServicer_to_server(servicer, server)
         if chosen.allow_chaos:
             chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(adapters.cuts, adapters.vms.break_vm), server)
 
-    names = [peers.SERVICE, admin.SERVICE, *([chaos.SERVICE] if chosen.allow_chaos else [])]
+    names = [peers.SERVICE, memory.SERVICE, admin.SERVICE, *([chaos.SERVICE] if chosen.allow_chaos else [])]
     return await channels.serve(register, names, *chosen.bind)
 
 

@@ -17,7 +17,7 @@ from hvcluster.model import codec
 from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
 from hvcluster.model.policy import Policy
 from hvcluster.model.policy_file import policy_values, read_policy
-from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, NodeId
+from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, MoveKind, NodeId
 from hvcluster.v1 import node_pb2, node_pb2_grpc
 
 from .core import events as ev
@@ -31,6 +31,7 @@ DEFAULT_DEADLINE_S: Final = 30.0
 """For a call without a deadline: a planned move takes seconds, and an operator who waits longer asks again."""
 MAX_DEADLINE_S: Final = 600.0
 MAX_NAME: Final = 256
+MOVE_TYPES: Final = {"": MoveKind.LIVE, "live": MoveKind.LIVE, "shutdown": MoveKind.SHUTDOWN}
 DISK_MODE: Final = "NodeAndDiskMajority"
 NODE_MODE: Final = "NodeMajority"
 TAG_MODES: Final = {
@@ -56,6 +57,8 @@ class Vms(Protocol):
     def running(self) -> tuple[tuple[str, Generation], ...]: ...
 
     def address(self, group: str, generation: Generation) -> str | None: ...
+
+    def resumed(self, group: str, generation: Generation) -> bool: ...
 
 
 class Admin(node_pb2_grpc.NodeAdminServicer):
@@ -146,7 +149,9 @@ class Admin(node_pb2_grpc.NodeAdminServicer):
         """Where the VMs that run here are served."""
         return node_pb2.ServingReply(
             vms=[
-                node_pb2.Serving(vm=vm, generation=generation, address=address)
+                node_pb2.Serving(
+                    vm=vm, generation=generation, address=address, resumed=self._vms.resumed(vm, generation)
+                )
                 for vm, generation in self._vms.running()
                 if (address := self._vms.address(vm, generation)) is not None
             ]
@@ -194,6 +199,9 @@ def _group(row: GroupView) -> node_pb2.GroupRow:
         moving_to=row.moving_to,
         reason=row.reason,
         policy=codec.dump(row.policy).decode(),
+        migration=row.migration.name,
+        move_type=row.move_kind.name.lower() if row.moving_to else "",
+        queued=row.queued,
         resources=[node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name) for r in row.resources],
         unmonitored=row.unmonitored,
     )
@@ -237,9 +245,16 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
             return "the request is empty, or from a newer version than this node's"
         case "move_group":
             move = request.move_group
-            return _problem(move.group, move.target, 0) or ev.MoveGroup(move.group, NodeId(move.target))
+            kind = MOVE_TYPES.get(move.type)
+            if kind is None:
+                known = ", ".join(filter(None, MOVE_TYPES))
+                return f"there is no move of the type {move.type[:40]!r}; it is one of {known}"
+            return _problem(move.group, move.target, 0) or ev.MoveGroup(move.group, NodeId(move.target), kind)
         case "set_group":
             return _problem(request.set_group.group, 0, 0) or _set_group(request.set_group)
+        case "cancel_move":
+            group = request.cancel_move.group
+            return _problem(group, 0, 0) or ev.CancelMigration(group)
         case "set_group_online":
             wish = request.set_group_online
             return _problem(wish.group, 0, 0) or ev.SetGroupOnline(wish.group, wish.online)

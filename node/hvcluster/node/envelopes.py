@@ -19,6 +19,7 @@ from hvcluster.v1 import consensus_pb2
 
 from .core import messages as m
 from .core.commands import COMMANDS, Command, Configuration, Voter
+from .core.migration_messages import MIGRATION_MESSAGES
 from .wire import MAX_TEXT, Membership, Reason, Rejected, check_origin, heartbeat_in, heartbeat_out, number, text
 
 MAX_ENVELOPE_BYTES: Final = channels.MAX_MESSAGE_BYTES - 64 * 1024
@@ -27,6 +28,9 @@ MAX_ENTRIES: Final = 8_192
 """Entries of one AppendEntries: the smallest entry takes some 30 bytes on the wire and ten times that in memory."""
 MAX_NAME: Final = 256
 """Names of groups, codes and outcomes; Windows allows 64 characters for a VM's name, JSON may escape them."""
+
+MAX_MIGRATION_BYTES: Final = 8 * 1024
+"""Names, numbers, the end of a journal and a sentence: below 2 KiB; four times that is not ours."""
 
 _OUTCOMES: Final = frozenset({"ONLINE", "OFFLINE", "FAILED"})
 
@@ -150,6 +154,8 @@ def _fill(envelope: consensus_pb2.Envelope, message: m.Message, cluster_id: str)
             )
         case m.Forward(ticket, command):
             envelope.forward.CopyFrom(consensus_pb2.Forward(ticket=ticket, command=command))
+        case m.OfferVm() | m.VmTaken() | m.LastOfVm() | m.WhereIsVm() | m.VmServed() | m.MoveReport():
+            envelope.migration = codec.dump_tagged(message)
         case m.Forwarded(ticket, ok, code, text):
             envelope.forwarded.CopyFrom(consensus_pb2.Forwarded(ticket=ticket, ok=ok, code=code, text=text[:MAX_TEXT]))
 
@@ -191,6 +197,17 @@ def _message(envelope: consensus_pb2.Envelope, membership: Membership) -> m.Mess
         case "forwarded":
             f = envelope.forwarded
             return m.Forwarded(number(f.ticket), f.ok, text(f.code, MAX_NAME), text(f.text))
+        case "migration":
+            return _migration_in(envelope.migration)
+
+
+def _migration_in(data: bytes) -> m.MigrationMessage:
+    if len(data) > MAX_MIGRATION_BYTES:
+        raise Rejected(Reason.OVERSIZED, f"a message about a migration of {len(data)} bytes")
+    try:
+        return codec.load_tagged(MIGRATION_MESSAGES, data)
+    except codec.Malformed as error:
+        raise Rejected(Reason.MALFORMED, f"about a migration: {error}") from None
 
 
 def _append_out(message: m.AppendEntries) -> consensus_pb2.AppendEntries:

@@ -26,12 +26,15 @@ from . import initiator, wire
 from .bus import HeartbeatBus, MqttBus
 from .core import effects as fx
 from .core import events as ev
+from .core.guest_state import GuestImage
 from .core.messages import Heartbeat, Message
 from .cuts import Cuts, Direction, Wire
 from .envelopes import Delivery
 from .factlog import FactLog
-from .guest.host import Placement, VmHost
+from .guest.host import VmHost
+from .guest.ports import Placement
 from .initiator import Initiator
+from .memory import MemoryStreams
 from .peers import Peers
 from .service import Service
 from .share import NAME as WITNESS_NAME
@@ -110,6 +113,7 @@ class Adapters:
             for name, address in sorted(addresses.buses.items())
         )
         self.peers = Peers(addresses.peers, self.membership, self.cuts, self.ignored, log, timing.delay / US_PER_S)
+        self.memory = MemoryStreams(addresses.peers, self.membership, self.cuts)
         self.initiator = Initiator(
             initiator_name(definition.node_name(node)),
             addresses.paths,
@@ -125,7 +129,7 @@ class Adapters:
         placement = Placement(node, definition.node_name(node), addresses.guest_bind, addresses.advertise)
         self.vms = VmHost(
             placement, self._submit, self._vm_started, self._vm_stopped, timing.guest_disk, timing.storage_resiliency,
-            self._vm_paused,
+            self._vm_frozen, self._vm_paused,
         )  # fmt: skip
         self._service: Service | None = None
         self._announced: tuple[str, Incarnation] | None = None
@@ -153,6 +157,10 @@ class Adapters:
             tasks.create_task(self.initiator.run(), name="initiator")
             for bus in self.buses:
                 tasks.create_task(bus.run(), name=f"bus {bus.name}")
+            try:
+                await asyncio.get_running_loop().create_future()  # until cancelled
+            finally:
+                await self.memory.close()
 
     # --- effects (service.Outside)
 
@@ -192,7 +200,10 @@ class Adapters:
     def start_vm(self, effect: fx.StartVm) -> None:
         """Power on."""
         paths = tuple(path for path, login in effect.paths if self._paths.get(path) == login)
-        self.vms.start(effect.group, effect.generation, effect.lun, effect.boot_delay_us, paths, effect.format_blank)
+        self.vms.start(
+            effect.group, effect.generation, effect.lun, effect.boot_delay_us, paths, effect.format_blank,
+            effect.image,
+        )  # fmt: skip
 
     def use_path(self, effect: fx.UsePath) -> None:
         """A VM may use one more path, if that has not logged in anew since."""
@@ -201,7 +212,25 @@ class Adapters:
 
     def stop_vm(self, effect: fx.StopVm) -> None:
         """Shut down or power off."""
-        self.vms.stop(effect.group, effect.generation, effect.polite, effect.reason)
+        self.vms.stop(effect.group, effect.generation, effect.polite, effect.reason, effect.moved)
+
+    def migrate_vm(self, effect: fx.PauseVm | fx.ContinueVm | fx.RedirectVm) -> None:
+        """Pause a VM, let it go on, or send on what it held."""
+        match effect:
+            case fx.PauseVm(group, generation, move):
+                self.vms.pause(group, generation, move)
+            case fx.ContinueVm(group, generation):
+                self.vms.go_on(group, generation)
+            case fx.RedirectVm(group, generation, address):
+                self.vms.redirect(group, generation, address)
+
+    def send_memory(self, effect: fx.SendMemory, answer: Callable[[bool, str], None]) -> None:
+        """Over the migration network."""
+        self.memory.send(effect, answer)
+
+    def cancel_memory(self, token: int) -> None:
+        """Send no more of it."""
+        self.memory.cancel(token)
 
     def check_vm(self, effect: fx.CheckVm) -> None:
         """Ask a VM how it is, if it runs."""
@@ -219,7 +248,12 @@ class Adapters:
         if address is None:
             return
         payload = heartbeat_pb2.VmAnnouncement(
-            cluster_id=self._definition.id, vm=group, node=self._node, generation=generation, address=address
+            cluster_id=self._definition.id,
+            vm=group,
+            node=self._node,
+            generation=generation,
+            address=address,
+            resumed=self.vms.resumed(group, generation),
         ).SerializeToString()
         for bus in self.buses:
             bus.announce("vm", group, payload)
@@ -273,11 +307,14 @@ class Adapters:
             self.vms.path_lost(path)
 
     def _vm_started(self, group: str, generation: Generation, address: str) -> None:
-        self.service.post(ev.VmStarted(group, generation))
+        self.service.post(ev.VmStarted(group, generation, self.vms.resumed(group, generation), address))
 
-    def _vm_paused(self, group: str, generation: Generation, reason: str | None) -> None:
-        resumed = ev.VmResumed(group, generation)
-        self.service.post(resumed if reason is None else ev.VmPaused(group, generation, reason))
+    def _vm_paused(self, group: str, generation: Generation, move: int, image: GuestImage) -> None:
+        self.service.post(ev.VmPaused(group, generation, move, image))
+
+    def _vm_frozen(self, group: str, generation: Generation, reason: str | None) -> None:
+        thawed = ev.VmThawed(group, generation)
+        self.service.post(thawed if reason is None else ev.VmFrozen(group, generation, reason))
 
     def _vm_stopped(self, group: str, generation: Generation, cause: str, reason: str) -> None:
         self.service.post(ev.VmStopped(group, generation, cause, reason))

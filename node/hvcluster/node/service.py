@@ -83,6 +83,12 @@ class Outside(Protocol):
 
     def check_vm(self, effect: fx.CheckVm) -> None: ...
 
+    def migrate_vm(self, effect: fx.PauseVm | fx.ContinueVm | fx.RedirectVm) -> None: ...
+
+    def send_memory(self, effect: fx.SendMemory, answer: Callable[[bool, str], None]) -> None: ...
+
+    def cancel_memory(self, token: int) -> None: ...
+
     def end_vms(self, reason: str) -> None:
         """Turn all VMs off; when it returns, none of them writes any more."""
 
@@ -248,6 +254,12 @@ class Service:
                     outside.stop_vm(effect)
                 case fx.CheckVm():
                     outside.check_vm(effect)
+                case fx.PauseVm() | fx.ContinueVm() | fx.RedirectVm():
+                    outside.migrate_vm(effect)
+                case fx.SendMemory():
+                    outside.send_memory(effect, self._memory_answer(life, effect.token))
+                case fx.CancelMemory(token):
+                    outside.cancel_memory(token)
                 case fx.Announce(group, generation):
                     outside.announce(group, generation)
                 case fx.Reply():
@@ -288,6 +300,13 @@ class Service:
         def answer(outcome: ProbeOutcome) -> None:
             if life == self._life:
                 self._put(ev.PeerProbed(node, outcome))
+
+        return answer
+
+    def _memory_answer(self, life: int, token: int) -> Callable[[bool, str], None]:
+        def answer(ok: bool, reason: str) -> None:
+            if life == self._life:
+                self._put(ev.MemorySent(token, ok, reason))
 
         return answer
 

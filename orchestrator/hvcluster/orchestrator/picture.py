@@ -42,6 +42,18 @@ class Picture:
         best = self.best
         return None if best is None else next((g for g in best.groups if g.name == name), None)
 
+    def migration(self, name: str) -> str:
+        """How far the migration of a VM is, or how its last one ended (MigrationState); "" when nobody answers.
+
+        How far one under way is, its source alone knows.
+        """
+        row = self.group(name)
+        if row is None:
+            return ""
+        source = self.answers.get(NodeId(row.owner))
+        rows = source.groups if source is not None and row.moving_to else ()
+        return next((g.migration for g in rows if g.name == name and g.moving_to), row.migration)
+
     def node_name(self, node: int) -> str:
         """The name of a node, "-" for nobody."""
         return self.definition.node_name(NodeId(node)) if node else "-"

@@ -116,8 +116,11 @@ class Hand:
             self._say(_sentence(fault, fault.target))
         match word:
             case FaultWord.MOVE:
-                move = node_pb2.MoveGroupRequest(group=fault.target)
+                move = node_pb2.MoveGroupRequest(group=fault.target, type=fault.type)
                 await self._ask(fault, node_pb2.OperatorRequest(move_group=move))
+            case FaultWord.CANCEL_MOVE:
+                end = node_pb2.CancelMoveRequest(group=fault.target)
+                await self._ask(fault, node_pb2.OperatorRequest(cancel_move=end))
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
                 await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
@@ -313,7 +316,7 @@ def _pausing(node: NodeId, paused: bool, drain: bool = False) -> node_pb2.Operat
 
 def _sentence(fault: Fault, whom: str) -> str:
     """What is done, in the words of the file."""
-    told = [fault.word.name.lower(), whom, *fault.side, fault.wire]
+    told = [fault.word.name.lower(), whom, *fault.side, fault.wire, fault.type]
     told += [f"{fault.amount:g}"] if fault.amount else []
     told += [fault.direction.name.lower()] if fault.direction is not Direction.BOTH else []
     return " ".join(word for word in told if word)

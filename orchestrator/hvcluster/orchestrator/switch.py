@@ -135,12 +135,13 @@ class Switch:
         if said.cluster_id != self._cluster_id or said.vm != vm:
             self._bad.report("announcement of another cluster or VM", f"{bus} {said.cluster_id[:40]}")
             return
-        self._heard(said.vm, said.generation, said.node, said.address, f"bus {bus}")
+        self._heard(said.vm, said.generation, said.node, said.address, f"bus {bus}", resumed=said.resumed)
 
-    def _heard(self, vm: str, generation: int, node: int, address: str, source: str) -> None:
+    def _heard(self, vm: str, generation: int, node: int, address: str, source: str, *, resumed: bool) -> None:
         heard = self.routes.hear(vm, generation, node, address)
         if heard is Heard.NEW:
-            dropped = self._ports[vm].drop_older(generation)
+            # After a live migration the old host passes on what it still holds, and closes each connection itself.
+            dropped = 0 if resumed else self._ports[vm].drop_older(generation)
             self._log.info(
                 "new owner",
                 vm=vm,
@@ -179,7 +180,7 @@ class Switch:
         number = int(node.name) if node.name.isdigit() else 0
         for vm in answer.reply.vms:
             if split_address(vm.address) is not None:
-                self._heard(vm.vm, vm.generation, number, vm.address, f"node {node.name}")
+                self._heard(vm.vm, vm.generation, number, vm.address, f"node {node.name}", resumed=vm.resumed)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -25,45 +25,51 @@ _sym_db = _symbol_database.Default()
 from hvcluster.v1 import heartbeat_pb2 as hvcluster_dot_v1_dot_heartbeat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chvcluster/v1/consensus.proto\x12\x0chvcluster.v1\x1a\x1chvcluster/v1/heartbeat.proto\"\x0b\n\tDelivered\"\xcf\x05\n\x08\x45nvelope\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\r\x12\r\n\x05store\x18\x03 \x01(\x04\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x10\n\x08receiver\x18\x05 \x01(\r\x12\x0c\n\x04more\x18\x06 \x03(\x0c\x12,\n\theartbeat\x18\n \x01(\x0b\x32\x17.hvcluster.v1.HeartbeatH\x00\x12)\n\x08pre_vote\x18\x0b \x01(\x0b\x32\x15.hvcluster.v1.PreVoteH\x00\x12\x34\n\x0epre_vote_reply\x18\x0c \x01(\x0b\x32\x1a.hvcluster.v1.PreVoteReplyH\x00\x12\x31\n\x0crequest_vote\x18\r \x01(\x0b\x32\x19.hvcluster.v1.RequestVoteH\x00\x12-\n\nvote_reply\x18\x0e \x01(\x0b\x32\x17.hvcluster.v1.VoteReplyH\x00\x12\x35\n\x0e\x61ppend_entries\x18\x0f \x01(\x0b\x32\x1b.hvcluster.v1.AppendEntriesH\x00\x12\x31\n\x0c\x61ppend_reply\x18\x10 \x01(\x0b\x32\x19.hvcluster.v1.AppendReplyH\x00\x12\x39\n\x10install_snapshot\x18\x11 \x01(\x0b\x32\x1d.hvcluster.v1.InstallSnapshotH\x00\x12/\n\x0btimeout_now\x18\x12 \x01(\x0b\x32\x18.hvcluster.v1.TimeoutNowH\x00\x12\x31\n\x0cgroup_report\x18\x13 \x01(\x0b\x32\x19.hvcluster.v1.GroupReportH\x00\x12(\n\x07\x66orward\x18\x14 \x01(\x0b\x32\x15.hvcluster.v1.ForwardH\x00\x12,\n\tforwarded\x18\x15 \x01(\x0b\x32\x17.hvcluster.v1.ForwardedH\x00\x42\t\n\x07message\"$\n\x05Voter\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\r\n\x05store\x18\x02 \x01(\x04\"E\n\rConfiguration\x12#\n\x06voters\x18\x01 \x03(\x0b\x32\x13.hvcluster.v1.Voter\x12\x0f\n\x07witness\x18\x02 \x01(\x08\"5\n\x05\x45ntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x03 \x01(\x0c\"P\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"O\n\x0cPreVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x10\n\x08own_term\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"T\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"L\n\tVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x10\n\x08own_term\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x89\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nprev_index\x18\x02 \x01(\x04\x12\x11\n\tprev_term\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x04\x12$\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x13.hvcluster.v1.Entry\x12\r\n\x05probe\x18\x06 \x01(\x04\"J\n\x0b\x41ppendReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\r\n\x05match\x18\x03 \x01(\x04\x12\r\n\x05probe\x18\x04 \x01(\x04\"\x9b\x01\n\x0fInstallSnapshot\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x32\n\rconfiguration\x18\x04 \x01(\x0b\x32\x1b.hvcluster.v1.Configuration\x12\x10\n\x08\x64\x61tabase\x18\x05 \x01(\x0c\x12\r\n\x05probe\x18\x06 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"`\n\x0bGroupReport\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"*\n\x07\x46orward\x12\x0e\n\x06ticket\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"C\n\tForwarded\x12\x0e\n\x06ticket\x18\x01 \x01(\x04\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t2G\n\tConsensus\x12:\n\x07\x44\x65liver\x12\x16.hvcluster.v1.Envelope\x1a\x17.hvcluster.v1.Deliveredb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chvcluster/v1/consensus.proto\x12\x0chvcluster.v1\x1a\x1chvcluster/v1/heartbeat.proto\"`\n\x0bMemoryChunk\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\r\x12\x10\n\x08receiver\x18\x03 \x01(\r\x12\r\n\x05group\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"\x1d\n\x0cMemoryCopied\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"\x0b\n\tDelivered\"\xe4\x05\n\x08\x45nvelope\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\r\x12\r\n\x05store\x18\x03 \x01(\x04\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x10\n\x08receiver\x18\x05 \x01(\r\x12\x0c\n\x04more\x18\x06 \x03(\x0c\x12,\n\theartbeat\x18\n \x01(\x0b\x32\x17.hvcluster.v1.HeartbeatH\x00\x12)\n\x08pre_vote\x18\x0b \x01(\x0b\x32\x15.hvcluster.v1.PreVoteH\x00\x12\x34\n\x0epre_vote_reply\x18\x0c \x01(\x0b\x32\x1a.hvcluster.v1.PreVoteReplyH\x00\x12\x31\n\x0crequest_vote\x18\r \x01(\x0b\x32\x19.hvcluster.v1.RequestVoteH\x00\x12-\n\nvote_reply\x18\x0e \x01(\x0b\x32\x17.hvcluster.v1.VoteReplyH\x00\x12\x35\n\x0e\x61ppend_entries\x18\x0f \x01(\x0b\x32\x1b.hvcluster.v1.AppendEntriesH\x00\x12\x31\n\x0c\x61ppend_reply\x18\x10 \x01(\x0b\x32\x19.hvcluster.v1.AppendReplyH\x00\x12\x39\n\x10install_snapshot\x18\x11 \x01(\x0b\x32\x1d.hvcluster.v1.InstallSnapshotH\x00\x12/\n\x0btimeout_now\x18\x12 \x01(\x0b\x32\x18.hvcluster.v1.TimeoutNowH\x00\x12\x31\n\x0cgroup_report\x18\x13 \x01(\x0b\x32\x19.hvcluster.v1.GroupReportH\x00\x12(\n\x07\x66orward\x18\x14 \x01(\x0b\x32\x15.hvcluster.v1.ForwardH\x00\x12,\n\tforwarded\x18\x15 \x01(\x0b\x32\x17.hvcluster.v1.ForwardedH\x00\x12\x13\n\tmigration\x18\x16 \x01(\x0cH\x00\x42\t\n\x07message\"$\n\x05Voter\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\r\n\x05store\x18\x02 \x01(\x04\"E\n\rConfiguration\x12#\n\x06voters\x18\x01 \x03(\x0b\x32\x13.hvcluster.v1.Voter\x12\x0f\n\x07witness\x18\x02 \x01(\x08\"5\n\x05\x45ntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x03 \x01(\x0c\"P\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"O\n\x0cPreVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x10\n\x08own_term\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"T\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"L\n\tVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x10\n\x08own_term\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x89\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nprev_index\x18\x02 \x01(\x04\x12\x11\n\tprev_term\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x04\x12$\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x13.hvcluster.v1.Entry\x12\r\n\x05probe\x18\x06 \x01(\x04\"J\n\x0b\x41ppendReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\r\n\x05match\x18\x03 \x01(\x04\x12\r\n\x05probe\x18\x04 \x01(\x04\"\x9b\x01\n\x0fInstallSnapshot\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x32\n\rconfiguration\x18\x04 \x01(\x0b\x32\x1b.hvcluster.v1.Configuration\x12\x10\n\x08\x64\x61tabase\x18\x05 \x01(\x0c\x12\r\n\x05probe\x18\x06 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"`\n\x0bGroupReport\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"*\n\x07\x46orward\x12\x0e\n\x06ticket\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"C\n\tForwarded\x12\x0e\n\x06ticket\x18\x01 \x01(\x04\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t2G\n\tConsensus\x12:\n\x07\x44\x65liver\x12\x16.hvcluster.v1.Envelope\x1a\x17.hvcluster.v1.Delivered2I\n\x06Memory\x12?\n\x04\x43opy\x12\x19.hvcluster.v1.MemoryChunk\x1a\x1a.hvcluster.v1.MemoryCopied(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hvcluster.v1.consensus_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERED']._serialized_start=76
-  _globals['_DELIVERED']._serialized_end=87
-  _globals['_ENVELOPE']._serialized_start=90
-  _globals['_ENVELOPE']._serialized_end=809
-  _globals['_VOTER']._serialized_start=811
-  _globals['_VOTER']._serialized_end=847
-  _globals['_CONFIGURATION']._serialized_start=849
-  _globals['_CONFIGURATION']._serialized_end=918
-  _globals['_ENTRY']._serialized_start=920
-  _globals['_ENTRY']._serialized_end=973
-  _globals['_PREVOTE']._serialized_start=975
-  _globals['_PREVOTE']._serialized_end=1055
-  _globals['_PREVOTEREPLY']._serialized_start=1057
-  _globals['_PREVOTEREPLY']._serialized_end=1136
-  _globals['_REQUESTVOTE']._serialized_start=1138
-  _globals['_REQUESTVOTE']._serialized_end=1222
-  _globals['_VOTEREPLY']._serialized_start=1224
-  _globals['_VOTEREPLY']._serialized_end=1300
-  _globals['_APPENDENTRIES']._serialized_start=1303
-  _globals['_APPENDENTRIES']._serialized_end=1440
-  _globals['_APPENDREPLY']._serialized_start=1442
-  _globals['_APPENDREPLY']._serialized_end=1516
-  _globals['_INSTALLSNAPSHOT']._serialized_start=1519
-  _globals['_INSTALLSNAPSHOT']._serialized_end=1674
-  _globals['_TIMEOUTNOW']._serialized_start=1676
-  _globals['_TIMEOUTNOW']._serialized_end=1702
-  _globals['_GROUPREPORT']._serialized_start=1704
-  _globals['_GROUPREPORT']._serialized_end=1800
-  _globals['_FORWARD']._serialized_start=1802
-  _globals['_FORWARD']._serialized_end=1844
-  _globals['_FORWARDED']._serialized_start=1846
-  _globals['_FORWARDED']._serialized_end=1913
-  _globals['_CONSENSUS']._serialized_start=1915
-  _globals['_CONSENSUS']._serialized_end=1986
+  _globals['_MEMORYCHUNK']._serialized_start=76
+  _globals['_MEMORYCHUNK']._serialized_end=172
+  _globals['_MEMORYCOPIED']._serialized_start=174
+  _globals['_MEMORYCOPIED']._serialized_end=203
+  _globals['_DELIVERED']._serialized_start=205
+  _globals['_DELIVERED']._serialized_end=216
+  _globals['_ENVELOPE']._serialized_start=219
+  _globals['_ENVELOPE']._serialized_end=959
+  _globals['_VOTER']._serialized_start=961
+  _globals['_VOTER']._serialized_end=997
+  _globals['_CONFIGURATION']._serialized_start=999
+  _globals['_CONFIGURATION']._serialized_end=1068
+  _globals['_ENTRY']._serialized_start=1070
+  _globals['_ENTRY']._serialized_end=1123
+  _globals['_PREVOTE']._serialized_start=1125
+  _globals['_PREVOTE']._serialized_end=1205
+  _globals['_PREVOTEREPLY']._serialized_start=1207
+  _globals['_PREVOTEREPLY']._serialized_end=1286
+  _globals['_REQUESTVOTE']._serialized_start=1288
+  _globals['_REQUESTVOTE']._serialized_end=1372
+  _globals['_VOTEREPLY']._serialized_start=1374
+  _globals['_VOTEREPLY']._serialized_end=1450
+  _globals['_APPENDENTRIES']._serialized_start=1453
+  _globals['_APPENDENTRIES']._serialized_end=1590
+  _globals['_APPENDREPLY']._serialized_start=1592
+  _globals['_APPENDREPLY']._serialized_end=1666
+  _globals['_INSTALLSNAPSHOT']._serialized_start=1669
+  _globals['_INSTALLSNAPSHOT']._serialized_end=1824
+  _globals['_TIMEOUTNOW']._serialized_start=1826
+  _globals['_TIMEOUTNOW']._serialized_end=1852
+  _globals['_GROUPREPORT']._serialized_start=1854
+  _globals['_GROUPREPORT']._serialized_end=1950
+  _globals['_FORWARD']._serialized_start=1952
+  _globals['_FORWARD']._serialized_end=1994
+  _globals['_FORWARDED']._serialized_start=1996
+  _globals['_FORWARDED']._serialized_end=2063
+  _globals['_CONSENSUS']._serialized_start=2065
+  _globals['_CONSENSUS']._serialized_end=2136
+  _globals['_MEMORY']._serialized_start=2138
+  _globals['_MEMORY']._serialized_end=2211
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,58 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class MemoryChunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.str
+    """in the first chunk, like the next three"""
+    sender: _builtins.int
+    receiver: _builtins.int
+    group: _builtins.str
+    data: _builtins.bytes
+    """1 MiB at most"""
+    def __init__(
+        self,
+        *,
+        cluster_id: _builtins.str = ...,
+        sender: _builtins.int = ...,
+        receiver: _builtins.int = ...,
+        group: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "data", b"data", "group", b"group", "receiver", b"receiver", "sender", b"sender"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryChunk: _TypeAlias = MemoryChunk  # noqa: Y015
+
+@_typing.final
+class MemoryCopied(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryCopied: _TypeAlias = MemoryCopied  # noqa: Y015
+
+@_typing.final
 class Delivered(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -56,11 +108,14 @@ class Envelope(_message.Message):
     GROUP_REPORT_FIELD_NUMBER: _builtins.int
     FORWARD_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     sender: _builtins.int
     store: _builtins.int
     incarnation: _builtins.int
     receiver: _builtins.int
+    migration: _builtins.bytes
+    """tagged canonical JSON (hvcluster.model.codec) of a message about a live migration"""
     @_builtins.property
     def more(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """further envelopes of the same sender, encoded one by one, to be taken in order after this one"""
@@ -110,12 +165,13 @@ class Envelope(_message.Message):
         group_report: Global___GroupReport | None = ...,
         forward: Global___Forward | None = ...,
         forwarded: Global___Forwarded | None = ...,
+        migration: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "install_snapshot", b"install_snapshot", "message", b"message", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "request_vote", b"request_vote", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "install_snapshot", b"install_snapshot", "message", b"message", "migration", b"migration", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "request_vote", b"request_vote", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "cluster_id", b"cluster_id", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "incarnation", b"incarnation", "install_snapshot", b"install_snapshot", "message", b"message", "more", b"more", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "receiver", b"receiver", "request_vote", b"request_vote", "sender", b"sender", "store", b"store", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "cluster_id", b"cluster_id", "forward", b"forward", "forwarded", b"forwarded", "group_report", b"group_report", "heartbeat", b"heartbeat", "incarnation", b"incarnation", "install_snapshot", b"install_snapshot", "message", b"message", "migration", b"migration", "more", b"more", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "receiver", b"receiver", "request_vote", b"request_vote", "sender", b"sender", "store", b"store", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "pre_vote", "pre_vote_reply", "request_vote", "vote_reply", "append_entries", "append_reply", "install_snapshot", "timeout_now", "group_report", "forward", "forwarded"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "pre_vote", "pre_vote_reply", "request_vote", "vote_reply", "append_entries", "append_reply", "install_snapshot", "timeout_now", "group_report", "forward", "forwarded", "migration"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

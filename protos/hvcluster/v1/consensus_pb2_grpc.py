@@ -96,3 +96,79 @@ class Consensus:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class MemoryStub:
+    """Node to node: the memory of a VM that is being live-migrated, in bounded chunks. Its content means nothing here.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Copy = channel.stream_unary(
+                '/hvcluster.v1.Memory/Copy',
+                request_serializer=hvcluster_dot_v1_dot_consensus__pb2.MemoryChunk.SerializeToString,
+                response_deserializer=hvcluster_dot_v1_dot_consensus__pb2.MemoryCopied.FromString,
+                _registered_method=True)
+
+
+class MemoryServicer:
+    """Node to node: the memory of a VM that is being live-migrated, in bounded chunks. Its content means nothing here.
+    """
+
+    def Copy(self, request_iterator, context):
+        """One round: answered when all of it has arrived. The first chunk names the cluster, the sender and the VM.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_MemoryServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Copy': grpc.stream_unary_rpc_method_handler(
+                    servicer.Copy,
+                    request_deserializer=hvcluster_dot_v1_dot_consensus__pb2.MemoryChunk.FromString,
+                    response_serializer=hvcluster_dot_v1_dot_consensus__pb2.MemoryCopied.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'hvcluster.v1.Memory', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('hvcluster.v1.Memory', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Memory:
+    """Node to node: the memory of a VM that is being live-migrated, in bounded chunks. Its content means nothing here.
+    """
+
+    @staticmethod
+    def Copy(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/hvcluster.v1.Memory/Copy',
+            hvcluster_dot_v1_dot_consensus__pb2.MemoryChunk.SerializeToString,
+            hvcluster_dot_v1_dot_consensus__pb2.MemoryCopied.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -50,3 +50,34 @@ class ConsensusServicer(metaclass=_abc_1.ABCMeta):
         """Hand over one message, or several in order. The reply says only that it was taken; what it leads to comes as messages of the other side."""
 
 def add_ConsensusServicer_to_server(servicer: ConsensusServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class MemoryStub:
+    """Node to node: the memory of a VM that is being live-migrated, in bounded chunks. Its content means nothing here."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> MemoryAsyncStub: ...
+    Copy: _grpc.StreamUnaryMultiCallable[_consensus_pb2.MemoryChunk, _consensus_pb2.MemoryCopied]
+    """One round: answered when all of it has arrived. The first chunk names the cluster, the sender and the VM."""
+
+@_typing.type_check_only
+class MemoryAsyncStub(MemoryStub):
+    """Node to node: the memory of a VM that is being live-migrated, in bounded chunks. Its content means nothing here."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Copy: _aio.StreamUnaryMultiCallable[_consensus_pb2.MemoryChunk, _consensus_pb2.MemoryCopied]  # type: ignore[assignment]
+    """One round: answered when all of it has arrived. The first chunk names the cluster, the sender and the VM."""
+
+class MemoryServicer(metaclass=_abc_1.ABCMeta):
+    """Node to node: the memory of a VM that is being live-migrated, in bounded chunks. Its content means nothing here."""
+
+    @_abc_1.abstractmethod
+    def Copy(
+        self,
+        request_iterator: _MaybeAsyncIterator[_consensus_pb2.MemoryChunk],
+        context: _ServicerContext,
+    ) -> _typing.Union[_consensus_pb2.MemoryCopied, _abc.Awaitable[_consensus_pb2.MemoryCopied]]:
+        """One round: answered when all of it has arrived. The first chunk names the cluster, the sender and the VM."""
+
+def add_MemoryServicer_to_server(servicer: MemoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -185,12 +185,15 @@ class VmAnnouncement(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     vm: _builtins.str
     node: _builtins.int
     generation: _builtins.int
     address: _builtins.str
     """host:port of the guest's HTTP service"""
+    resumed: _builtins.bool
+    """it has not booted: requests that its last owner still holds are passed on, not lost"""
     def __init__(
         self,
         *,
@@ -199,10 +202,11 @@ class VmAnnouncement(_message.Message):
         node: _builtins.int = ...,
         generation: _builtins.int = ...,
         address: _builtins.str = ...,
+        resumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster_id", b"cluster_id", "generation", b"generation", "node", b"node", "vm", b"vm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster_id", b"cluster_id", "generation", b"generation", "node", b"node", "resumed", b"resumed", "vm", b"vm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

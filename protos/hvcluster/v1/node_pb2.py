@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hvcluster/v1/node.proto\x12\x0chvcluster.v1\"\x0f\n\rStatusRequest\"\xcc\x04\n\x0bStatusReply\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\r\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\x04\x12\x0f\n\x07service\x18\x06 \x01(\t\x12\x0c\n\x04term\x18\x07 \x01(\x04\x12\x0e\n\x06leader\x18\x08 \x01(\r\x12\x0e\n\x06quorum\x18\t \x01(\x08\x12\x0e\n\x06\x63ommit\x18\n \x01(\x04\x12\x12\n\nlast_index\x18\x0b \x01(\x04\x12$\n\x05nodes\x18\x0c \x03(\x0b\x32\x15.hvcluster.v1.NodeRow\x12&\n\x06groups\x18\r \x03(\x0b\x32\x16.hvcluster.v1.GroupRow\x12+\n\nquorum_row\x18\x0e \x01(\x0b\x32\x17.hvcluster.v1.QuorumRow\x12&\n\x06routes\x18\x0f \x03(\x0b\x32\x16.hvcluster.v1.RouteRow\x12$\n\x05paths\x18\x10 \x03(\x0b\x32\x15.hvcluster.v1.PathRow\x12 \n\x03vms\x18\x11 \x03(\x0b\x32\x13.hvcluster.v1.VmRow\x12J\n\x11rejected_messages\x18\x12 \x03(\x0b\x32/.hvcluster.v1.StatusReply.RejectedMessagesEntry\x12\x14\n\x0cmonotonic_us\x18\x13 \x01(\x04\x1a\x37\n\x15RejectedMessagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xac\x01\n\x07NodeRow\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x16\n\x0e\x64ynamic_weight\x18\x06 \x01(\r\x12\r\n\x05\x64rain\x18\x07 \x01(\t\x12\x0e\n\x06status\x18\n \x01(\t\x12\x1c\n\x14needs_prevent_quorum\x18\x08 \x01(\x08\"\x8a\x02\n\x08GroupRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\r\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0b\n\x03lun\x18\x05 \x01(\r\x12\x11\n\tpreferred\x18\x06 \x03(\r\x12\x10\n\x08possible\x18\x07 \x03(\r\x12\x16\n\x0e\x64\x65sired_online\x18\x08 \x01(\x08\x12\x11\n\tmoving_to\x18\t \x01(\r\x12\x0e\n\x06reason\x18\n \x01(\t\x12,\n\tresources\x18\x0b \x03(\x0b\x32\x19.hvcluster.v1.ResourceRow\x12\x0e\n\x06policy\x18\x0c \x01(\t\x12\x13\n\x0bunmonitored\x18\x14 \x01(\x08\"8\n\x0bResourceRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\"\xa9\x01\n\tQuorumRow\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\r\n\x05votes\x18\x02 \x01(\r\x12\x0e\n\x06needed\x18\x03 \x01(\r\x12\x13\n\x0bwitness_lun\x18\x04 \x01(\x05\x12\x1e\n\x16witness_dynamic_weight\x18\x05 \x01(\r\x12\x19\n\x11witness_held_here\x18\x06 \x01(\x08\x12\x0e\n\x06\x66orced\x18\x07 \x01(\x08\x12\x0f\n\x07witness\x18\x08 \x01(\t\"1\n\x08RouteRow\x12\x0b\n\x03\x62us\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\r\x12\n\n\x02up\x18\x03 \x01(\x08\"#\n\x07PathRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02up\x18\x02 \x01(\x08\"J\n\x05VmRow\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"\xfc\x02\n\x0fOperatorRequest\x12\x34\n\nmove_group\x18\x01 \x01(\x0b\x32\x1e.hvcluster.v1.MoveGroupRequestH\x00\x12?\n\x10set_group_online\x18\x02 \x01(\x0b\x32#.hvcluster.v1.SetGroupOnlineRequestH\x00\x12\x32\n\tstop_node\x18\x03 \x01(\x0b\x32\x1d.hvcluster.v1.StopNodeRequestH\x00\x12=\n\x0fset_node_paused\x18\x04 \x01(\x0b\x32\".hvcluster.v1.SetNodePausedRequestH\x00\x12\x32\n\tset_group\x18\x05 \x01(\x0b\x32\x1d.hvcluster.v1.SetGroupRequestH\x00\x12@\n\x10\x63lear_quarantine\x18\x14 \x01(\x0b\x32$.hvcluster.v1.ClearQuarantineRequestH\x00\x42\t\n\x07request\"1\n\x10MoveGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\r\"6\n\x15SetGroupOnlineRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\"U\n\x0fSetGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\tpreferred\x18\x03 \x03(\r\x12\x10\n\x08possible\x18\x04 \x03(\r\"\x1f\n\x0fStopNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\r\"d\n\x14SetNodePausedRequest\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x10\n\x08\x66\x61ilback\x18\x05 \x01(\t\"&\n\x16\x43learQuarantineRequest\x12\x0c\n\x04node\x18\x01 \x01(\r\"7\n\rOperatorReply\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"5\n\x0c\x46\x61\x63tsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xef\x01\n\x08\x46\x61\x63tLine\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07wall_us\x18\x02 \x01(\x04\x12\x14\n\x0cmonotonic_us\x18\x03 \x01(\x04\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\r\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\r\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0c\n\x04line\x18\x08 \x01(\t\x12\x30\n\x05\x61\x62out\x18\t \x03(\x0b\x32!.hvcluster.v1.FactLine.AboutEntry\x1a,\n\nAboutEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x10\n\x0eServingRequest\"2\n\x0cServingReply\x12\"\n\x03vms\x18\x01 \x03(\x0b\x32\x15.hvcluster.v1.Serving\":\n\x07Serving\x12\n\n\x02vm\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t2\x98\x02\n\tNodeAdmin\x12@\n\x06Status\x12\x1b.hvcluster.v1.StatusRequest\x1a\x19.hvcluster.v1.StatusReply\x12\x45\n\x07Request\x12\x1d.hvcluster.v1.OperatorRequest\x1a\x1b.hvcluster.v1.OperatorReply\x12=\n\x05\x46\x61\x63ts\x12\x1a.hvcluster.v1.FactsRequest\x1a\x16.hvcluster.v1.FactLine0\x01\x12\x43\n\x07Serving\x12\x1c.hvcluster.v1.ServingRequest\x1a\x1a.hvcluster.v1.ServingReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hvcluster/v1/node.proto\x12\x0chvcluster.v1\"\x0f\n\rStatusRequest\"\xcc\x04\n\x0bStatusReply\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\r\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\x04\x12\x0f\n\x07service\x18\x06 \x01(\t\x12\x0c\n\x04term\x18\x07 \x01(\x04\x12\x0e\n\x06leader\x18\x08 \x01(\r\x12\x0e\n\x06quorum\x18\t \x01(\x08\x12\x0e\n\x06\x63ommit\x18\n \x01(\x04\x12\x12\n\nlast_index\x18\x0b \x01(\x04\x12$\n\x05nodes\x18\x0c \x03(\x0b\x32\x15.hvcluster.v1.NodeRow\x12&\n\x06groups\x18\r \x03(\x0b\x32\x16.hvcluster.v1.GroupRow\x12+\n\nquorum_row\x18\x0e \x01(\x0b\x32\x17.hvcluster.v1.QuorumRow\x12&\n\x06routes\x18\x0f \x03(\x0b\x32\x16.hvcluster.v1.RouteRow\x12$\n\x05paths\x18\x10 \x03(\x0b\x32\x15.hvcluster.v1.PathRow\x12 \n\x03vms\x18\x11 \x03(\x0b\x32\x13.hvcluster.v1.VmRow\x12J\n\x11rejected_messages\x18\x12 \x03(\x0b\x32/.hvcluster.v1.StatusReply.RejectedMessagesEntry\x12\x14\n\x0cmonotonic_us\x18\x13 \x01(\x04\x1a\x37\n\x15RejectedMessagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xac\x01\n\x07NodeRow\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x16\n\x0e\x64ynamic_weight\x18\x06 \x01(\r\x12\r\n\x05\x64rain\x18\x07 \x01(\t\x12\x0e\n\x06status\x18\n \x01(\t\x12\x1c\n\x14needs_prevent_quorum\x18\x08 \x01(\x08\"\xc0\x02\n\x08GroupRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\r\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0b\n\x03lun\x18\x05 \x01(\r\x12\x11\n\tpreferred\x18\x06 \x03(\r\x12\x10\n\x08possible\x18\x07 \x03(\r\x12\x16\n\x0e\x64\x65sired_online\x18\x08 \x01(\x08\x12\x11\n\tmoving_to\x18\t \x01(\r\x12\x0e\n\x06reason\x18\n \x01(\t\x12,\n\tresources\x18\x0b \x03(\x0b\x32\x19.hvcluster.v1.ResourceRow\x12\x0e\n\x06policy\x18\x0c \x01(\t\x12\x13\n\x0bunmonitored\x18\x14 \x01(\x08\x12\x11\n\tmigration\x18\r \x01(\t\x12\x11\n\tmove_type\x18\x0e \x01(\t\x12\x0e\n\x06queued\x18\x0f \x01(\x08\"8\n\x0bResourceRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\"\xa9\x01\n\tQuorumRow\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\r\n\x05votes\x18\x02 \x01(\r\x12\x0e\n\x06needed\x18\x03 \x01(\r\x12\x13\n\x0bwitness_lun\x18\x04 \x01(\x05\x12\x1e\n\x16witness_dynamic_weight\x18\x05 \x01(\r\x12\x19\n\x11witness_held_here\x18\x06 \x01(\x08\x12\x0e\n\x06\x66orced\x18\x07 \x01(\x08\x12\x0f\n\x07witness\x18\x08 \x01(\t\"1\n\x08RouteRow\x12\x0b\n\x03\x62us\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\r\x12\n\n\x02up\x18\x03 \x01(\x08\"#\n\x07PathRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02up\x18\x02 \x01(\x08\"J\n\x05VmRow\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"\xb4\x03\n\x0fOperatorRequest\x12\x34\n\nmove_group\x18\x01 \x01(\x0b\x32\x1e.hvcluster.v1.MoveGroupRequestH\x00\x12?\n\x10set_group_online\x18\x02 \x01(\x0b\x32#.hvcluster.v1.SetGroupOnlineRequestH\x00\x12\x32\n\tstop_node\x18\x03 \x01(\x0b\x32\x1d.hvcluster.v1.StopNodeRequestH\x00\x12=\n\x0fset_node_paused\x18\x04 \x01(\x0b\x32\".hvcluster.v1.SetNodePausedRequestH\x00\x12\x32\n\tset_group\x18\x05 \x01(\x0b\x32\x1d.hvcluster.v1.SetGroupRequestH\x00\x12@\n\x10\x63lear_quarantine\x18\x14 \x01(\x0b\x32$.hvcluster.v1.ClearQuarantineRequestH\x00\x12\x36\n\x0b\x63\x61ncel_move\x18\x08 \x01(\x0b\x32\x1f.hvcluster.v1.CancelMoveRequestH\x00\x42\t\n\x07request\"?\n\x10MoveGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\r\x12\x0c\n\x04type\x18\x03 \x01(\t\"\"\n\x11\x43\x61ncelMoveRequest\x12\r\n\x05group\x18\x01 \x01(\t\"6\n\x15SetGroupOnlineRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\"U\n\x0fSetGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\tpreferred\x18\x03 \x03(\r\x12\x10\n\x08possible\x18\x04 \x03(\r\"\x1f\n\x0fStopNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\r\"d\n\x14SetNodePausedRequest\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x10\n\x08\x66\x61ilback\x18\x05 \x01(\t\"&\n\x16\x43learQuarantineRequest\x12\x0c\n\x04node\x18\x01 \x01(\r\"7\n\rOperatorReply\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"5\n\x0c\x46\x61\x63tsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xef\x01\n\x08\x46\x61\x63tLine\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07wall_us\x18\x02 \x01(\x04\x12\x14\n\x0cmonotonic_us\x18\x03 \x01(\x04\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\r\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\r\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0c\n\x04line\x18\x08 \x01(\t\x12\x30\n\x05\x61\x62out\x18\t \x03(\x0b\x32!.hvcluster.v1.FactLine.AboutEntry\x1a,\n\nAboutEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x10\n\x0eServingRequest\"2\n\x0cServingReply\x12\"\n\x03vms\x18\x01 \x03(\x0b\x32\x15.hvcluster.v1.Serving\"K\n\x07Serving\x12\n\n\x02vm\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\x32\x98\x02\n\tNodeAdmin\x12@\n\x06Status\x12\x1b.hvcluster.v1.StatusRequest\x1a\x19.hvcluster.v1.StatusReply\x12\x45\n\x07Request\x12\x1d.hvcluster.v1.OperatorRequest\x1a\x1b.hvcluster.v1.OperatorReply\x12=\n\x05\x46\x61\x63ts\x12\x1a.hvcluster.v1.FactsRequest\x1a\x16.hvcluster.v1.FactLine0\x01\x12\x43\n\x07Serving\x12\x1c.hvcluster.v1.ServingRequest\x1a\x1a.hvcluster.v1.ServingReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,45 +44,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEROW']._serialized_start=650
   _globals['_NODEROW']._serialized_end=822
   _globals['_GROUPROW']._serialized_start=825
-  _globals['_GROUPROW']._serialized_end=1091
-  _globals['_RESOURCEROW']._serialized_start=1093
-  _globals['_RESOURCEROW']._serialized_end=1149
-  _globals['_QUORUMROW']._serialized_start=1152
-  _globals['_QUORUMROW']._serialized_end=1321
-  _globals['_ROUTEROW']._serialized_start=1323
-  _globals['_ROUTEROW']._serialized_end=1372
-  _globals['_PATHROW']._serialized_start=1374
-  _globals['_PATHROW']._serialized_end=1409
-  _globals['_VMROW']._serialized_start=1411
-  _globals['_VMROW']._serialized_end=1485
-  _globals['_OPERATORREQUEST']._serialized_start=1488
-  _globals['_OPERATORREQUEST']._serialized_end=1868
-  _globals['_MOVEGROUPREQUEST']._serialized_start=1870
-  _globals['_MOVEGROUPREQUEST']._serialized_end=1919
-  _globals['_SETGROUPONLINEREQUEST']._serialized_start=1921
-  _globals['_SETGROUPONLINEREQUEST']._serialized_end=1975
-  _globals['_SETGROUPREQUEST']._serialized_start=1977
-  _globals['_SETGROUPREQUEST']._serialized_end=2062
-  _globals['_STOPNODEREQUEST']._serialized_start=2064
-  _globals['_STOPNODEREQUEST']._serialized_end=2095
-  _globals['_SETNODEPAUSEDREQUEST']._serialized_start=2097
-  _globals['_SETNODEPAUSEDREQUEST']._serialized_end=2197
-  _globals['_CLEARQUARANTINEREQUEST']._serialized_start=2199
-  _globals['_CLEARQUARANTINEREQUEST']._serialized_end=2237
-  _globals['_OPERATORREPLY']._serialized_start=2239
-  _globals['_OPERATORREPLY']._serialized_end=2294
-  _globals['_FACTSREQUEST']._serialized_start=2296
-  _globals['_FACTSREQUEST']._serialized_end=2349
-  _globals['_FACTLINE']._serialized_start=2352
-  _globals['_FACTLINE']._serialized_end=2591
-  _globals['_FACTLINE_ABOUTENTRY']._serialized_start=2547
-  _globals['_FACTLINE_ABOUTENTRY']._serialized_end=2591
-  _globals['_SERVINGREQUEST']._serialized_start=2593
-  _globals['_SERVINGREQUEST']._serialized_end=2609
-  _globals['_SERVINGREPLY']._serialized_start=2611
-  _globals['_SERVINGREPLY']._serialized_end=2661
-  _globals['_SERVING']._serialized_start=2663
-  _globals['_SERVING']._serialized_end=2721
-  _globals['_NODEADMIN']._serialized_start=2724
-  _globals['_NODEADMIN']._serialized_end=3004
+  _globals['_GROUPROW']._serialized_end=1145
+  _globals['_RESOURCEROW']._serialized_start=1147
+  _globals['_RESOURCEROW']._serialized_end=1203
+  _globals['_QUORUMROW']._serialized_start=1206
+  _globals['_QUORUMROW']._serialized_end=1375
+  _globals['_ROUTEROW']._serialized_start=1377
+  _globals['_ROUTEROW']._serialized_end=1426
+  _globals['_PATHROW']._serialized_start=1428
+  _globals['_PATHROW']._serialized_end=1463
+  _globals['_VMROW']._serialized_start=1465
+  _globals['_VMROW']._serialized_end=1539
+  _globals['_OPERATORREQUEST']._serialized_start=1542
+  _globals['_OPERATORREQUEST']._serialized_end=1978
+  _globals['_MOVEGROUPREQUEST']._serialized_start=1980
+  _globals['_MOVEGROUPREQUEST']._serialized_end=2043
+  _globals['_CANCELMOVEREQUEST']._serialized_start=2045
+  _globals['_CANCELMOVEREQUEST']._serialized_end=2079
+  _globals['_SETGROUPONLINEREQUEST']._serialized_start=2081
+  _globals['_SETGROUPONLINEREQUEST']._serialized_end=2135
+  _globals['_SETGROUPREQUEST']._serialized_start=2137
+  _globals['_SETGROUPREQUEST']._serialized_end=2222
+  _globals['_STOPNODEREQUEST']._serialized_start=2224
+  _globals['_STOPNODEREQUEST']._serialized_end=2255
+  _globals['_SETNODEPAUSEDREQUEST']._serialized_start=2257
+  _globals['_SETNODEPAUSEDREQUEST']._serialized_end=2357
+  _globals['_CLEARQUARANTINEREQUEST']._serialized_start=2359
+  _globals['_CLEARQUARANTINEREQUEST']._serialized_end=2397
+  _globals['_OPERATORREPLY']._serialized_start=2399
+  _globals['_OPERATORREPLY']._serialized_end=2454
+  _globals['_FACTSREQUEST']._serialized_start=2456
+  _globals['_FACTSREQUEST']._serialized_end=2509
+  _globals['_FACTLINE']._serialized_start=2512
+  _globals['_FACTLINE']._serialized_end=2751
+  _globals['_FACTLINE_ABOUTENTRY']._serialized_start=2707
+  _globals['_FACTLINE_ABOUTENTRY']._serialized_end=2751
+  _globals['_SERVINGREQUEST']._serialized_start=2753
+  _globals['_SERVINGREQUEST']._serialized_end=2769
+  _globals['_SERVINGREPLY']._serialized_start=2771
+  _globals['_SERVINGREPLY']._serialized_end=2821
+  _globals['_SERVING']._serialized_start=2823
+  _globals['_SERVING']._serialized_end=2898
+  _globals['_NODEADMIN']._serialized_start=2901
+  _globals['_NODEADMIN']._serialized_end=3181
 # @@protoc_insertion_point(module_scope)

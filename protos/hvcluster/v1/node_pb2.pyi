@@ -201,6 +201,9 @@ class GroupRow(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     UNMONITORED_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    MOVE_TYPE_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """GroupState name"""
@@ -215,6 +218,12 @@ class GroupRow(_message.Message):
     """its policy as JSON"""
     unmonitored: _builtins.bool
     """its owner is isolated and waited for"""
+    migration: _builtins.str
+    """MigrationState name; how far one is, only its owner knows: others say SETUP"""
+    move_type: _builtins.str
+    """while it moves: live, shutdown"""
+    queued: _builtins.bool
+    """for a live migration: others have to end first"""
     @_builtins.property
     def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -237,10 +246,13 @@ class GroupRow(_message.Message):
         resources: _abc.Iterable[Global___ResourceRow] | None = ...,
         policy: _builtins.str = ...,
         unmonitored: _builtins.bool = ...,
+        migration: _builtins.str = ...,
+        move_type: _builtins.str = ...,
+        queued: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "policy", b"policy", "possible", b"possible", "preferred", b"preferred", "reason", b"reason", "resources", b"resources", "state", b"state", "unmonitored", b"unmonitored"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_online", b"desired_online", "generation", b"generation", "lun", b"lun", "migration", b"migration", "move_type", b"move_type", "moving_to", b"moving_to", "name", b"name", "owner", b"owner", "policy", b"policy", "possible", b"possible", "preferred", b"preferred", "queued", b"queued", "reason", b"reason", "resources", b"resources", "state", b"state", "unmonitored", b"unmonitored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -404,6 +416,7 @@ class OperatorRequest(_message.Message):
     SET_NODE_PAUSED_FIELD_NUMBER: _builtins.int
     SET_GROUP_FIELD_NUMBER: _builtins.int
     CLEAR_QUARANTINE_FIELD_NUMBER: _builtins.int
+    CANCEL_MOVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -416,6 +429,8 @@ class OperatorRequest(_message.Message):
     def set_group(self) -> Global___SetGroupRequest: ...
     @_builtins.property
     def clear_quarantine(self) -> Global___ClearQuarantineRequest: ...
+    @_builtins.property
+    def cancel_move(self) -> Global___CancelMoveRequest: ...
     def __init__(
         self,
         *,
@@ -425,12 +440,13 @@ class OperatorRequest(_message.Message):
         set_node_paused: Global___SetNodePausedRequest | None = ...,
         set_group: Global___SetGroupRequest | None = ...,
         clear_quarantine: Global___ClearQuarantineRequest | None = ...,
+        cancel_move: Global___CancelMoveRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -442,22 +458,46 @@ class MoveGroupRequest(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     target: _builtins.int
     """0: the best node"""
+    type: _builtins.str
+    """live, shutdown; empty: live"""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         target: _builtins.int = ...,
+        type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "target", b"target", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MoveGroupRequest: _TypeAlias = MoveGroupRequest  # noqa: Y015
+
+@_typing.final
+class CancelMoveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """whose live migration is to end, be it under way or queued"""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelMoveRequest: _TypeAlias = CancelMoveRequest  # noqa: Y015
 
 @_typing.final
 class SetGroupOnlineRequest(_message.Message):
@@ -749,19 +789,23 @@ class Serving(_message.Message):
     VM_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     vm: _builtins.str
     generation: _builtins.int
     address: _builtins.str
+    resumed: _builtins.bool
+    """it has not booted: requests that its last owner still holds are passed on, not lost"""
     def __init__(
         self,
         *,
         vm: _builtins.str = ...,
         generation: _builtins.int = ...,
         address: _builtins.str = ...,
+        resumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "generation", b"generation", "vm", b"vm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "generation", b"generation", "resumed", b"resumed", "vm", b"vm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,6 +25,7 @@ class Clients:
         self.serving: dict[str, tuple[Generation, NodeId]] = {}
         self._before: dict[str, tuple[Generation, NodeId]] = {}
         self._open: dict[int, tuple[str, bytes]] = {}
+        self._held: dict[str, list[int]] = {}
         self._tickets = 0
         self.asked = 0
         self.acknowledged_count = 0
@@ -63,5 +64,21 @@ class Clients:
             self.acknowledged_count += 1
             self._world.judge.acknowledged(group, sequence, asked[1])
 
-    def refused(self, ticket: int) -> None:
-        self._open.pop(ticket, None)
+    def refused(self, group: str, ticket: int, code: str) -> None:
+        """The VM will not write it; where it has moved, its old host keeps the request for the new one."""
+        if code == "moved" and ticket in self._open:
+            self._held.setdefault(group, []).append(ticket)
+        else:
+            self._open.pop(ticket, None)
+
+    def redirected(self, group: str) -> None:
+        """The old host knows where the VM is served now, and passes on what it has kept."""
+        where = self.serving.get(group)
+        self._before.pop(group, None)  # who still comes to the old host is passed on as well
+        for ticket in self._held.pop(group, []):
+            asked = self._open.get(ticket)
+            if asked is None or where is None:
+                continue
+            generation, node = where
+            if not self._world.machines[node].append(group, generation, ticket, asked[1]):
+                del self._open[ticket]

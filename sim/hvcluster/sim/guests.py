@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from .world import World
 
 
+def switched_on(world: World, machine: Machine, effect: ef.StartVm) -> SimGuest:
+    """The VM of a StartVm, on the paths whose logins still stand; it has not booted yet."""
+    paths = tuple(path for path, login in effect.paths if machine.links[path].session == login)
+    timing = machine.timing
+    guest = Guest(
+        effect.group, effect.lun, effect.generation, machine.node, effect.boot_delay_us, timing.guest_disk, paths,
+        effect.format_blank, timing.storage_resiliency, effect.image,
+    )  # fmt: skip
+    return SimGuest(world, machine, effect.group, effect.generation, guest)
+
+
 class SimGuest:
     """One VM on a machine."""
 
@@ -40,6 +51,7 @@ class SimGuest:
             gio.Acknowledge: self._acknowledge,
             gio.Refuse: self._refuse,
             gio.Online: self._online,
+            gio.Paused: self._paused,
             gio.Stopped: self._stopped,
             gio.Frozen: self._frozen,
             gio.Thawed: self._thawed,
@@ -77,10 +89,14 @@ class SimGuest:
         self._world.clients.acknowledged(self.group, effect.ticket, effect.sequence)
 
     def _refuse(self, effect: gio.Refuse) -> None:
-        self._world.clients.refused(effect.ticket)
+        self._world.clients.refused(self.group, effect.ticket, effect.code)
 
-    def _online(self, _: gio.Online) -> None:
-        self._machine.deliver(ev.VmStarted(self.group, self.generation))
+    def _online(self, effect: gio.Online) -> None:
+        self._machine.deliver(ev.VmStarted(self.group, self.generation, effect.resumed, self._machine.name))
+
+    def _paused(self, effect: gio.Paused) -> None:
+        self._world.judge.vm_paused(self)
+        self._machine.deliver(ev.VmPaused(self.group, self.generation, effect.move, effect.image))
 
     def _stopped(self, effect: gio.Stopped) -> None:
         if not self._over:
@@ -88,10 +104,10 @@ class SimGuest:
         self._machine.deliver(ev.VmStopped(self.group, self.generation, effect.cause, effect.reason))
 
     def _frozen(self, effect: gio.Frozen) -> None:
-        self._machine.deliver(ev.VmPaused(self.group, self.generation, effect.reason))
+        self._machine.deliver(ev.VmFrozen(self.group, self.generation, effect.reason))
 
     def _thawed(self, _: gio.Thawed) -> None:
-        self._machine.deliver(ev.VmResumed(self.group, self.generation))
+        self._machine.deliver(ev.VmThawed(self.group, self.generation))
 
     # timers
 

@@ -16,7 +16,7 @@ from hvcluster.model.epochs import epoch_of
 from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.properties import knows_priorities, resiliency_us
 from hvcluster.model.scsi import Nexus, Status
-from hvcluster.model.vocabulary import US_PER_S, GroupState, LunId, NodeId, PathName
+from hvcluster.model.vocabulary import US_PER_S, Generation, GroupState, LunId, NodeId, PathName
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core.database import Group
 from hvcluster.node.core.effects import Save, Send, StartVm
@@ -29,6 +29,7 @@ from .judge_tag import TagFile
 from .judge_witness import WitnessMedium
 
 if TYPE_CHECKING:
+    from .guests import SimGuest
     from .machines import Machine
     from .world import World
 
@@ -93,6 +94,14 @@ class Judge:
         """A VM boots."""
         self._disks.vm_started(machine, start)
 
+    def vm_paused(self, sim: SimGuest) -> None:
+        """A VM is paused for its migration."""
+        self._disks.paused(sim)
+
+    def vm_continued(self, group: str, generation: Generation) -> None:
+        """A paused VM goes on where it was."""
+        self._disks.continued(group, generation)
+
     def saved(self, machine: Machine, save: Save) -> None:
         """A node's disk changed."""
         self._consensus.saved(machine, save)
@@ -120,6 +129,8 @@ class Judge:
             self._consensus.route_up(fact)
         elif kind is FactKind.DISK_ARBITRATING:
             self._disks.begun(fact)
+        elif kind is FactKind.GROUP_ASSIGNED:
+            self._disks.handed_over(fact)
         elif kind is FactKind.DISK_ONLINE:
             self._disks.online(fact)
         elif kind in _OF_PATHS:

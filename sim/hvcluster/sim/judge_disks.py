@@ -19,6 +19,7 @@ from hvcluster.san.core.effects import JournalEntry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .guests import SimGuest
     from .judge import Broken
     from .machines import Machine
     from .world import World
@@ -36,6 +37,7 @@ class _Disk:
         "fence",
         "generations",
         "group",
+        "handed",
         "payloads",
         "registered",
         "reserved",
@@ -47,6 +49,7 @@ class _Disk:
     def __init__(self, group: str) -> None:
         self.group = group
         self.fence = 0
+        self.handed = 0  # the newest generation whose paused VM was handed over
         self.tails: list[Tail] = [genesis(group)]
         self.payloads: list[bytes] = [b""]
         self.acknowledged = 0
@@ -193,6 +196,11 @@ class Disks:
                 raise self._broken(f"acknowledged record {sequence} of {disk.group} was overwritten by another")
             del disk.tails[sequence:]
             del disk.payloads[sequence:]
+        if record.generation <= disk.handed:
+            raise self._broken(
+                f"generation {record.generation} of {disk.group} wrote record {sequence} "
+                f"after it was handed over to generation {disk.handed + 1}"
+            )
         if sequence > len(disk.tails):
             raise self._broken(f"record {sequence} of {disk.group} follows a gap after {len(disk.tails) - 1}")
         problem = follow_problem(disk.tails[-1], record)
@@ -216,6 +224,33 @@ class Disks:
         if life in self._lives:
             raise self._broken(f"generation {start.generation} of {start.group} boots on node {machine.node} again")
         self._lives[life] = machine.node
+
+        if start.generation != self._by_group[start.group].fence:
+            raise self._broken(
+                f"generation {start.generation} of {start.group} starts on node {machine.node} "
+                "before its disk is reserved for it"
+            )
+
+    def handed_over(self, fact: Fact) -> None:
+        """The database gives a paused VM to a new owner: its old one has written its last record."""
+        if not fact.get("resumes"):
+            return
+        disk = self._by_group[str(fact.get("group"))]
+        disk.handed = max(disk.handed, int(fact.get("generation") or 0) - 1)
+        for machine in self._world.machines.values():
+            sim = machine.guests.get(disk.group)
+            if sim is not None and sim.generation == disk.handed and sim.guest.serves and not sim.guest.paused:
+                raise self._broken(f"{disk.group} is handed over, and its VM still runs on node {machine.node}")
+
+    def paused(self, sim: SimGuest) -> None:
+        """A VM says that it is paused."""
+        if not sim.guest.paused:
+            raise self._broken(f"{sim.group} says that it is paused, with a write under way")
+
+    def continued(self, group: str, generation: Generation) -> None:
+        """A paused VM goes on where it was."""
+        if generation <= self._by_group[group].handed:
+            raise self._broken(f"generation {generation} of {group} goes on after it was handed over")
 
     def ended(self, group: str, generation: Generation) -> None:
         """An owner reports that a generation is over."""

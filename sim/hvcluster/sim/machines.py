@@ -19,12 +19,12 @@ from hvcluster.node.core import events as ev
 from hvcluster.node.core import guest_io as gio
 from hvcluster.node.core.forcing import Start
 from hvcluster.node.core.genesis import wiped
-from hvcluster.node.core.guest import Guest
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.saved import SavedState
 
 from .disks import saved_after
-from .guests import SimGuest
+from .guests import SimGuest, switched_on
+from .memory import MemoryStream, migrating
 from .storage import Link
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Machine:
         self._waiting: list[tuple[str, Any]] = []
         self.guests: dict[str, SimGuest] = {}
         self.links: dict[PathName, Link] = {}
+        self.streams: dict[int, MemoryStream] = {}
         self.replies: dict[int, ef.Reply] = {}
         self._wipes = 0
         self.batching = False
@@ -78,6 +79,7 @@ class Machine:
             ef.Record: self._record,
             ef.StartVm: self._start_vm,
             ef.StopVm: self._stop_vm,
+            **migrating(world, self),
             ef.UsePath: self._use_path,
             ef.CheckVm: self._check_vm,
             ef.Announce: self._announce,
@@ -133,6 +135,7 @@ class Machine:
         self._pending = {}
         self._waiting = []
         self.guests = {}
+        self.streams = {}
         self.core = NodeCore(self._world.definition, self.node, self.saved, how)
         self._world.judge.started(self)
         self._event(ev.Started())
@@ -349,13 +352,8 @@ class Machine:
 
     def _start_vm(self, effect: ef.StartVm) -> None:
         self._world.judge.vm_started(self, effect)
-        paths = tuple(path for path, login in effect.paths if self.links[path].session == login)
-        guest = Guest(
-            effect.group, effect.lun, effect.generation, self.node, effect.boot_delay_us, self.timing.guest_disk, paths,
-            effect.format_blank, self.timing.storage_resiliency,
-        )  # fmt: skip
         assert effect.group not in self.guests, "an older VM of the group still runs here"
-        sim = self.guests[effect.group] = SimGuest(self._world, self, effect.group, effect.generation, guest)
+        sim = self.guests[effect.group] = switched_on(self._world, self, effect)
         sim.handle(gio.Boot())
 
     def _use_path(self, effect: ef.UsePath) -> None:
@@ -367,11 +365,12 @@ class Machine:
         sim = self.guests.get(effect.group)
         if sim is None or sim.generation != effect.generation:
             return
+        off = gio.PowerOff(effect.reason, "moved" if effect.moved else "terminated")
         if self.off_us and not effect.polite:
             delay = int(self.off_us * self._world.random.random())
-            self._world.after(delay, sim.deliver, gio.PowerOff(effect.reason))
+            self._world.after(delay, sim.deliver, off)
             return
-        sim.handle(gio.ShutDown(effect.reason) if effect.polite else gio.PowerOff(effect.reason))
+        sim.handle(gio.ShutDown(effect.reason) if effect.polite else off)
 
     def _check_vm(self, effect: ef.CheckVm) -> None:
         sim = self.guests.get(effect.group)

@@ -26,6 +26,10 @@ BY_DEED: Final = 0.25
 NEVER_MENDED: Final = 0.03
 FORCING: Final = 0.2
 """In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
+CANCELLED: Final = 0.2
+CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
+LIVE: Final = 0.75
+"""How many moves are live migrations."""
 BUSES: Final = ("A", "B")
 
 _MENDING: Final = {
@@ -111,7 +115,7 @@ class _Draw:
             (6, self._bad_network),
             (2, self._kill_all),
             (4, lambda at: self._add(at, Fault(FaultWord.WIPE, self._name()))),
-            (8, lambda at: self._on_vm(at, FaultWord.MOVE)),
+            (16, lambda at: self._on_vm(at, FaultWord.MOVE)),
             (5, lambda at: self._add(at, Fault(FaultWord.STOP, self._name()))),
             (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
             (3, lambda at: self._add(at, Fault(FaultWord.DRAIN, self._name(), via=self._name()))),
@@ -265,6 +269,10 @@ class _Draw:
         if word in (FaultWord.CRASH_VM, FaultWord.HANG_VM, FaultWord.CRASH_APP):
             self._strikes.append(Strike(at, Fault(word, vm)))
         elif word is FaultWord.MOVE:
-            self._strikes.append(Strike(at, Fault(word, vm, via=self._name())))
+            how = "" if self._random.random() < LIVE else "shutdown"
+            self._strikes.append(Strike(at, Fault(word, vm, via=self._name(), type=how)))
+            if self._random.random() < CANCELLED:
+                later = at + int(self._random.random() * CANCEL_WITHIN_US)
+                self._strikes.append(Strike(later, Fault(FaultWord.CANCEL_MOVE, vm, via=self._name())))
         else:
             self._add(at, Fault(word, vm, via=self._name()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from hvcluster.model.epochs import epoch_of
 from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
-from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, NodeId, VmHealth
+from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, MoveKind, NodeId, VmHealth
 from hvcluster.model.votes import Voter
 from hvcluster.node.core import events as ev
 from hvcluster.node.core.forcing import Start, refusal
@@ -74,7 +74,9 @@ class Strikes:
             return
         match word:
             case FaultWord.MOVE:
-                self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY))
+                self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY, MoveKind[fault.type.upper() or "LIVE"]))
+            case FaultWord.CANCEL_MOVE:
+                self.ask(self._asked(fault), ev.CancelMigration(fault.target))
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 self.ask(self._asked(fault), ev.SetGroupOnline(fault.target, word is FaultWord.ONLINE))
             case FaultWord.HANG_VM | FaultWord.CRASH_APP:
@@ -297,7 +299,7 @@ _HARMLESS = frozenset(
     {
         FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.CRASH_VM,
         FaultWord.HANG_VM, FaultWord.CRASH_APP,
-        FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
+        FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CANCEL_MOVE,
     }
 )  # fmt: skip
 """What an administrator does every day: nobody may lose quorum over it."""

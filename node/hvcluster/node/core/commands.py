@@ -12,12 +12,15 @@ from typing import TypeAlias
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import Policy
 from hvcluster.model.vocabulary import (
+    NO_LIFE,
     NOBODY,
     DrainStatus,
     Failback,
     Generation,
     GroupState,
     Incarnation,
+    MigrationState,
+    MoveKind,
     NodeId,
     StoreId,
 )
@@ -111,7 +114,11 @@ class ForgetLosses:
 
 @dataclass(frozen=True, slots=True)
 class AssignGroup:
-    """Give a group an owner; its generation rises by one. Ignored unless the generation is still `seen`."""
+    """Give a group an owner; its generation rises by one. Ignored unless the generation is still `seen`.
+
+    One that `resumes` a live move is ignored unless that move is still under way: once it was cancelled, or another
+    one was begun, the VM may have gone on where it was.
+    """
 
     group: str
     seen: Generation
@@ -121,11 +128,13 @@ class AssignGroup:
     rule: str
     restarts: int  # on its node, within RestartPeriod
     failovers: int  # within FailoverPeriod
+    resumes: int = 0  # the live move whose paused VM it goes on with; 0: it boots
+    holder: Incarnation = NO_LIFE  # of the owner, which has the VM's memory
 
 
 @dataclass(frozen=True, slots=True)
 class BeginMove:
-    """Planned move: the owner takes the group offline; then the leader assigns it to `target`.
+    """Planned move: the owner takes the group offline, or hands its VM over; then the leader assigns it to `target`.
 
     `home`: the node that is drained and may get it back, else NOBODY.
     """
@@ -135,6 +144,21 @@ class BeginMove:
     target: NodeId
     cause: str
     home: NodeId = NOBODY
+    kind: MoveKind = MoveKind.SHUTDOWN
+
+
+@dataclass(frozen=True, slots=True)
+class CancelMove:
+    """A live move is over, and the VM stays where it is. From now on its hand-over is ignored.
+
+    `move` counts the moves of the group, `outcome` is CANCELED or FAILURE.
+    """
+
+    group: str
+    seen: Generation
+    move: int
+    outcome: MigrationState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +260,7 @@ Command: TypeAlias = (
     | AssignGroup
     | BeginMove
     | Preempt
+    | CancelMove
     | ReportGroup
     | SetDesired
     | ChangeGroup
@@ -261,6 +286,7 @@ COMMANDS: tuple[type[Command], ...] = (
     AssignGroup,
     BeginMove,
     Preempt,
+    CancelMove,
     ReportGroup,
     SetDesired,
     ChangeGroup,

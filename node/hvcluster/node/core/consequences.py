@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 
+from . import handover
 from . import messages as msg
 from .commands import Command, Noop
 from .effects import Publish, Send
@@ -45,17 +46,24 @@ class Consequences(Parts):
     def _resend_reports(self) -> None:
         for report in tuple(self.groups.reports.values()):
             self._send_report(report)
+        for said in tuple(self.migrations.reports.values()):
+            self._send_report(said)
 
-    def _send_report(self, report: msg.GroupReport) -> None:
+    def _send_report(self, report: msg.GroupReport | msg.MoveReport) -> None:
         leader = self.state.leader
         if leader == self.me:
             self._report(self.me, self.incarnation, report)
         elif leader != NOBODY:
             self.out.send(leader, report)
 
-    def _report(self, sender: NodeId, incarnation: Incarnation, report: msg.GroupReport) -> None:
+    def _report(self, sender: NodeId, incarnation: Incarnation, report: msg.GroupReport | msg.MoveReport) -> None:
         if self.state.leads:
-            command = self.roles.report(sender, incarnation, report)
+            command: Command | None
+            if isinstance(report, msg.MoveReport):
+                able = self.roles.candidates().groups
+                command = handover.decide(self.replica.database, able, sender, incarnation, report)
+            else:
+                command = self.roles.report(sender, incarnation, report)
             if command is not None:
                 self._propose((command,))
 
@@ -149,13 +157,11 @@ class Consequences(Parts):
 
     def _send_fresh(self) -> bool:
         """Send new reports; True when there were any."""
-        fresh = self.groups.fresh
-        if not fresh:
-            return False
-        self.groups.fresh = []
+        fresh = tuple(self.groups.fresh)
+        self.groups.fresh.clear()
         for report in fresh:
             self._send_report(report)
-        return True
+        return bool(fresh)
 
     def _leader_sends(self, now: Instant) -> None:
         state = self.state

@@ -12,12 +12,22 @@ from hvcluster.model.codec import dump, load
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
 from hvcluster.model.epochs import first_generation
 from hvcluster.model.policy import Priority
-from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, Generation, GroupState, Incarnation, NodeId
+from hvcluster.model.vocabulary import (
+    NOBODY,
+    DrainStatus,
+    Failback,
+    Generation,
+    GroupState,
+    Incarnation,
+    MoveKind,
+    NodeId,
+)
 from hvcluster.model.votes import Configuration, Voter
 
 from .commands import (
     AssignGroup,
     BeginMove,
+    CancelMove,
     ChangeGroup,
     Command,
     Configure,
@@ -137,7 +147,7 @@ class Database:
                 changed = group is not None and not group.runs
                 if changed:
                     del self.groups[command.group]
-            case AssignGroup() | BeginMove() | Preempt() | ReportGroup() | SetDesired():
+            case AssignGroup() | BeginMove() | CancelMove() | Preempt() | ReportGroup() | SetDesired():
                 changed = self._change_group(command)
         if changed:
             self.version += 1
@@ -221,7 +231,12 @@ class Database:
         self.groups = dict(sorted({**self.groups, group.name: group}.items()))
         return True
 
-    def _change_group(self, command: AssignGroup | BeginMove | Preempt | ReportGroup | SetDesired) -> bool:
+    def _handed(self, group: Group, command: AssignGroup) -> bool:
+        """Whether the live move of a group is still the one whose paused VM is handed over."""
+        under_way = group.migrates and group.moves == command.resumes and group.moving_to == command.owner
+        return under_way and self.is_member(command.owner, command.holder)
+
+    def _change_group(self, command: AssignGroup | BeginMove | CancelMove | Preempt | ReportGroup | SetDesired) -> bool:
         group = self.groups.get(command.group)
         if group is None:
             return False
@@ -235,17 +250,24 @@ class Database:
                 member = self.members.get(command.owner)
                 if group.generation != command.seen or member is None or not member.up:
                     return False
-                changed = group.assigned(
-                    command.owner, command.cause, command.rule, command.restarts, command.failovers
-                )
+                if command.resumes and not self._handed(group, command):
+                    return False
+                changed = group.assigned(command)
             case BeginMove():
                 if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False
-                changed = replace(group, moving_to=command.target, cause=command.cause, home=command.home)
+                if command.kind is MoveKind.LIVE and group.state is not GroupState.ONLINE:
+                    return False
+                # Over all groups, so that it tells their order as well: who migrates first.
+                changed = group.begun(command, 1 + max(other.moves for other in self.groups.values()))
             case Preempt():
                 if group.generation != command.seen or not group.runs or group.preempted:
                     return False
                 changed = replace(group, preempted=True, cause=command.cause)
+            case CancelMove():
+                if group.generation != command.seen or group.moves != command.move or not group.migrates:
+                    return False
+                changed = group.cancelled(command)
             case ReportGroup():
                 # A generation ends once: a late report of a life that is over changes nothing.
                 if group.generation != command.seen or not group.runs or group.state is command.state:

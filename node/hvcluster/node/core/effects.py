@@ -13,6 +13,7 @@ from hvcluster.model.share import ShareRequest
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName, StoreId
 
+from .guest_state import GuestImage
 from .messages import Entry, Heartbeat, Message
 from .saved import Snapshot
 
@@ -94,6 +95,7 @@ class StartVm:
 
     `format_blank`: the group has never been online, so a blank LUN is a new one and gets its VHD now. `paths`: those it
     may use, each with the login under which its key was found there; one that has logged in since is not to be used.
+    `image`: it goes on from this memory instead, if the disk is as that says.
     """
 
     group: str
@@ -102,6 +104,7 @@ class StartVm:
     boot_delay_us: int
     format_blank: bool
     paths: tuple[tuple[PathName, int], ...] = ()
+    image: GuestImage | None = None
 
 
 @value
@@ -116,12 +119,59 @@ class UsePath:
 
 @value
 class StopVm:
-    """Turn the VM off (`polite`: let the guest finish its writes and shut down). Answered by VmStopped."""
+    """Turn the VM off (`polite`: let the guest finish its writes and shut down). Answered by VmStopped.
+
+    `moved`: its paused VM goes on elsewhere; requests that it holds are to be kept for a RedirectVm.
+    """
 
     group: str
     generation: Generation
     polite: bool
     reason: str
+    moved: bool = False
+
+
+@value
+class PauseVm:
+    """Hold the VM between two writes. Answered by VmPaused or VmStopped, or not at all if ContinueVm comes first."""
+
+    group: str
+    generation: Generation
+    move: int
+
+
+@value
+class ContinueVm:
+    """Let a VM go on that is, or is being, paused."""
+
+    group: str
+    generation: Generation
+
+
+@value
+class RedirectVm:
+    """The requests that the moved VM of this generation held are answered by the VM that is served at `address` now."""
+
+    group: str
+    generation: Generation
+    address: str
+
+
+@value
+class SendMemory:
+    """Copy so many bytes of a VM's memory to a peer, while it runs. Answered by MemorySent(token)."""
+
+    token: int
+    to: NodeId
+    group: str
+    size: int  # bytes
+
+
+@value
+class CancelMemory:
+    """Send no more of it. Answered, as the question was, by the one MemorySent."""
+
+    token: int
 
 
 @value
@@ -180,6 +230,11 @@ Effect: TypeAlias = (
     | ProbePeer
     | StartVm
     | StopVm
+    | PauseVm
+    | ContinueVm
+    | RedirectVm
+    | SendMemory
+    | CancelMemory
     | UsePath
     | CheckVm
     | Announce

@@ -13,8 +13,10 @@ from hvcluster.model.share import ShareAnswer
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId, VmHealth
 
+from .guest_state import GuestImage
 from .messages import Heartbeat, Message
 from .operator_requests import (
+    CancelMigration,
     ClearQuarantine,
     MoveGroup,
     Request,
@@ -109,14 +111,35 @@ class PeerProbed:
 
 @value
 class VmStarted:
-    """The VM has booted from its VHD and serves."""
+    """The VM serves, at `address` for its clients. `resumed`: it goes on from its memory and has not booted."""
 
     group: str
     generation: Generation
+    resumed: bool = False
+    address: str = ""
 
 
 @value
 class VmPaused:
+    """The answer to PauseVm of that move: until ContinueVm, the VM writes nothing more, and this is its memory."""
+
+    group: str
+    generation: Generation
+    move: int
+    image: GuestImage
+
+
+@value
+class MemorySent:
+    """The one answer to SendMemory. Not `ok`: the peer did not take all of it, or it was cancelled."""
+
+    token: int
+    ok: bool
+    reason: str = ""
+
+
+@value
+class VmFrozen:
     """The VM of this generation has lost its disk and is frozen (Paused-Critical)."""
 
     group: str
@@ -125,7 +148,7 @@ class VmPaused:
 
 
 @value
-class VmResumed:
+class VmThawed:
     """The disk of a frozen VM answers again: it goes on."""
 
     group: str
@@ -136,7 +159,7 @@ class VmResumed:
 class VmStopped:
     """The VM is off, at our wish or not, and will write nothing more. Exactly once for each StartVm.
 
-    `cause`: terminated | shutdown | fenced (its write met RESERVATION CONFLICT) | disk (guest disk timeout) |
+    `cause`: terminated | moved | shutdown | fenced (its write met RESERVATION CONFLICT) | disk (guest disk timeout) |
     boot (no valid VHD) | crashed.
     """
 
@@ -174,17 +197,21 @@ Event: TypeAlias = (
     | WillHeard
     | PeerProbed
     | VmStarted
+    | VmPaused
+    | MemorySent
     | VmStopped
     | VmChecked
-    | VmPaused
-    | VmResumed
+    | VmFrozen
+    | VmThawed
     | Requested
 )
 
 __all__ = [
+    "CancelMigration",
     "ClearQuarantine",
     "Event",
     "HeartbeatHeard",
+    "MemorySent",
     "MessageReceived",
     "MoveGroup",
     "PathChanged",
@@ -200,10 +227,11 @@ __all__ = [
     "StopNode",
     "TimerFired",
     "VmChecked",
+    "VmFrozen",
     "VmPaused",
-    "VmResumed",
     "VmStarted",
     "VmStopped",
+    "VmThawed",
     "WillHeard",
     "WitnessAnswered",
 ]

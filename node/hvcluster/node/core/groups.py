@@ -7,13 +7,13 @@ generation is never run twice. Placement and everything else about other nodes i
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from functools import partial
 
 from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.properties import Properties, Timing, watches_applications
 from hvcluster.model.scsi import Reservation
 from hvcluster.model.vocabulary import (
+    NOBODY,
     US_PER_MS,
     Generation,
     GroupState,
@@ -21,68 +21,25 @@ from hvcluster.model.vocabulary import (
     Instant,
     NodeId,
     PathName,
-    ReservationKey,
     VmHealth,
 )
 
 from .database import Database, Group
 from .disk import DiskOutcome, bring_online, join_path
 from .effects import Announce, CheckVm, StartVm, StopVm, UsePath
+from .events import VmStarted
+from .incoming import Incoming
 from .messages import GroupReport
+from .migration import Migrations
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
 from .reservation import READ_RESERVATION
+from .runs import Phase, Run, joining
+
+__all__ = ["ALIVE_TIMER", "RETRY_TIMER", "Groups", "Phase", "Run"]
 
 ALIVE_TIMER = "alive"
 RETRY_TIMER = "disk-retry"
-
-
-class Phase(Enum):
-    """Where a run is."""
-
-    WAITING = "for one of the starts that are allowed at a time, or for a path"
-    ARBITRATING = "its disk is being brought online"
-    BOOTING = "its VM boots"
-    RUNNING = "its VM is online"
-    STOPPING = "its VM is being stopped"
-
-
-class Run:
-    """One generation of one group on this node."""
-
-    __slots__ = (
-        "boot_delay_us",
-        "format_blank",
-        "generation",
-        "group",
-        "key",
-        "lun",
-        "paths",
-        "paused",
-        "phase",
-        "planned",
-        "priority",
-        "since",
-    )
-
-    def __init__(self, group: Group, me: NodeId, boot_delay_us: int) -> None:
-        self.group = group.name
-        self.generation = group.generation
-        self.lun = group.definition.lun
-        self.key = ReservationKey(group.generation, me)
-        self.boot_delay_us = boot_delay_us
-        self.format_blank = not group.served
-        self.phase = Phase.WAITING
-        self.priority = group.definition.policy.priority
-        self.since: Instant | None = None  # when its disk, or then its VM, was asked to come online while a path was up
-        self.paths: set[PathName] = set()  # on which its VM may write
-        self.paused = False  # its VM is frozen, for its disk does not answer (Paused-Critical)
-        self.planned = False  # it ends because a move or an operator wants it offline
-
-
-def _joining(run: Run, path: PathName) -> str:
-    """The name of the procedure that brings a path to a run's disk."""
-    return f"join:{run.group}:{path}"
 
 
 class Groups:
@@ -91,9 +48,11 @@ class Groups:
     __slots__ = (
         "_database",
         "_incarnation",
+        "_incoming",
         "_initiator",
         "_logins",
         "_me",
+        "_migrations",
         "_out",
         "_paths",
         "_procedures",
@@ -119,6 +78,8 @@ class Groups:
         timing: Timing,
         properties: Properties,
         out: Outbox,
+        migrations: Migrations,
+        incoming: Incoming,
     ) -> None:
         self._me = me
         self._incarnation = incarnation
@@ -132,10 +93,12 @@ class Groups:
         self._watches = watches_applications(properties.profile)
         self._logins: dict[PathName, int] = {}
         self._out = out
+        self._migrations = migrations
+        self._incoming = incoming
         self.runs: dict[str, Run] = {}
         self.reports: dict[str, GroupReport] = {}
-        self.fresh: list[GroupReport] = []
-        """Reports made since they were last sent."""
+        self.fresh = migrations.fresh
+        """Reports made since they were last sent, those of migrations included."""
         self.look_again = False
         """A run ended; the database may want another one in its place."""
         self._ran: dict[str, Generation] = {}
@@ -152,8 +115,14 @@ class Groups:
             ours = member and group is not None and group.owner == self._me and group.generation == run.generation
             if group is None or not ours:
                 self._supersede(now, run, group)
-            elif group.leaves and not run.planned:
+            elif group.migrates:
+                if run.phase is Phase.RUNNING:
+                    self._migrations.leave(now, group)
+            elif not group.leaves:
+                self._migrations.stay(run.group)
+            elif not run.planned:
                 self._take_offline(now, run, group.cause if group.desired else "it is to be offline")
+        self._incoming.look()
         if member:
             mine = [g for g in database.groups.values() if g.owner == self._me and g.state is GroupState.PENDING]
             for group in sorted(mine, key=lambda g: -g.definition.policy.priority):
@@ -173,6 +142,9 @@ class Groups:
             return
         delay = int(group.definition.boot_delay_ms * self._time_scale * US_PER_MS)
         run = Run(group, self._me, delay)
+        memory = self._incoming.take(group)
+        if memory is not None:
+            run.image, run.source = memory
         self.runs[group.name] = run
         self._begin(now, run)
 
@@ -207,10 +179,10 @@ class Groups:
         """A path is lost; what was found on it says nothing of its next login."""
         for run in self.runs.values():
             run.paths.discard(path)
-            self._procedures.cancel(_joining(run, path))
+            self._procedures.cancel(joining(run, path))
 
     def _join(self, now: Instant, run: Run, path: PathName) -> None:
-        name = _joining(run, path)
+        name = joining(run, path)
         if path not in run.paths and not self._procedures.active(name):
             self._procedures.start(now, name, join_path(path, run.lun, run.key), partial(self._joined, run, path))
 
@@ -226,11 +198,15 @@ class Groups:
             case DiskOutcome.ONLINE:
                 run.phase = Phase.BOOTING
                 run.since = now
-                reason = "its disk is reserved for this node alone"
+                how = (
+                    "it boots from its VHD" if run.image is None else f"it goes on from its memory of node {run.source}"
+                )
+                reason = f"its disk is reserved for this node alone; {how}"
                 self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
                 run.paths = set(verified) & set(self._paths())
                 paths = tuple((path, self._logins.get(path, 0)) for path in sorted(run.paths))
-                self._out.add(StartVm(run.group, run.generation, run.lun, run.boot_delay_us, run.format_blank, paths))
+                delay, blank = run.boot_delay_us, run.format_blank
+                self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image))
                 for path in self._paths():
                     self._join(now, run, path)
             case DiskOutcome.NO_PATH:
@@ -248,14 +224,18 @@ class Groups:
 
     # what the VM says
 
-    def vm_started(self, now: Instant, name: str, generation: Generation) -> None:
+    def vm_started(self, now: Instant, event: VmStarted) -> None:
         """The VM of a run serves."""
+        name, generation = event.group, event.generation
         run = self.runs.get(name)
         if run is None or run.generation != generation or run.phase is not Phase.BOOTING:
             return
         run.phase = Phase.RUNNING
-        self._out.fact(FactKind.VM_ONLINE, "it has booted from its VHD and serves", group=name, generation=generation)
+        how = "it goes on from its memory" if event.resumed else "it has booted from its VHD"
+        self._out.fact(FactKind.VM_ONLINE, f"{how} and serves", group=name, generation=generation)
         self._out.add(Announce(name, generation))
+        if run.source != NOBODY:
+            self._incoming.serves(run.source, name, generation, event.address)
         self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
         self._report(name, generation, "ONLINE", "", "its VM serves")
         self.retry(now)
@@ -266,6 +246,7 @@ class Groups:
         run = self.runs.get(name)
         if run is None or run.generation != generation:
             return
+        self._migrations.gone(name)
         if run.planned:
             self._released(run)
         elif run.phase is Phase.STOPPING:
@@ -295,20 +276,25 @@ class Groups:
             reason = "the group is gone"
         else:
             reason = f"the owner is node {group.owner} under generation {group.generation}"
-        self._stop(now, run, polite=False, reason=reason)
+        move = self._migrations.gone(run.group)
+        moved = move is not None and group is not None and group.resumes == move.move
+        if move is not None and moved and run.phase is Phase.RUNNING:
+            self._migrations.handed_over(now, move)
+        self._stop(now, run, polite=False, reason=reason, moved=moved)
 
     def _take_offline(self, now: Instant, run: Run, reason: str) -> None:
         run.planned = True
+        self._migrations.gone(run.group)
         self._stop(now, run, polite=True, reason=reason)
 
-    def _stop(self, now: Instant, run: Run, *, polite: bool, reason: str) -> None:
+    def _stop(self, now: Instant, run: Run, *, polite: bool, reason: str, moved: bool = False) -> None:
         match run.phase:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
                 run.since = now
                 for path in self._logins:
-                    self._procedures.cancel(_joining(run, path))
-                self._out.add(StopVm(run.group, run.generation, polite, reason))
+                    self._procedures.cancel(joining(run, path))
+                self._out.add(StopVm(run.group, run.generation, polite, reason, moved))
             case Phase.STOPPING:
                 if not polite:
                     self._out.add(StopVm(run.group, run.generation, False, reason))

@@ -7,39 +7,40 @@ whoever owns the disk now must never see another write of it. One Guest is one g
 
 from __future__ import annotations
 
-from collections import deque
-from enum import Enum
 from typing import Final, assert_never
 
 from hvcluster.model.scsi import Capacity, Command, Payload, Read, ReadCapacity, Result, Write
-from hvcluster.model.vocabulary import Generation, Instant, LunId, NodeId, PathName
+from hvcluster.model.vocabulary import Instant, PathName
 
 from .effects import SetTimer
 from .events import PathChanged, ScsiAnswered, TimerFired
 from .guest_boot import Broken, Found, TailSearch, may_follow
 from .guest_disk import Channel, Outcome
-from .guest_freeze import Freeze
 from .guest_io import (
     Acknowledge,
     Append,
     Boot,
+    Continue,
     Fetch,
     GuestEffect,
     GuestEvent,
     Online,
+    Pause,
+    Paused,
     PowerOff,
     Refuse,
     ShutDown,
     Stopped,
 )
-from .guest_reads import FetchQueue
+from .guest_parts import FIRST_GENERATION, GuestParts, GuestState
+from .guest_reads import MAX_FETCHES
+from .guest_state import GuestImage, look_at, stands
 from .journal import (
     MAX_GROUP,
     MAX_PAYLOAD_BYTES,
     Kind,
     capacity,
     encode,
-    genesis,
     is_blank,
     lba_of,
     size_problem,
@@ -52,87 +53,13 @@ MAX_WAITING: Final = 4096
 BOOT_RESERVE: Final = 1024
 """Records kept free for boots when a journal is full (at most an eighth of it), so that failover still works."""
 
-FIRST_GENERATION: Final = Generation(1)
-"""Only this one formats a blank LUN: that a later one finds it blank may mean that a disk with data was replaced."""
+__all__ = ["BOOT_RESERVE", "FIRST_GENERATION", "MAX_WAITING", "Guest", "GuestState"]
 
 BOOT_TIMER: Final = "boot"
 
 
-class GuestState(Enum):
-    """Where a guest is. The value is the sentence shown to people."""
-
-    OFF = "The VM was not powered on yet."
-    SIZING = "It asks how large its LUN is."
-    CHECKING = "It reads the VHD footer."
-    SEARCHING = "It looks for the end of its journal."
-    FORMATTING = "It writes the VHD footer of a blank LUN."
-    DELAYED = "Its disk is ready; the boot delay is not over."
-    BOOTING = "It writes its boot record."
-    ONLINE = "It serves."
-    STOPPING = "It finishes the appends it has taken."
-    STOPPED = "It is off for good."
-
-
-class Guest:
+class Guest(GuestParts):
     """See the module. `handle` is the only way in; the properties tell, they change nothing."""
-
-    def __init__(
-        self,
-        vm: str,
-        lun: LunId,
-        generation: Generation,
-        node: NodeId,
-        boot_delay_us: int,
-        disk_timeout_us: int,
-        paths: tuple[PathName, ...],
-        format_blank: bool | None = None,
-        freeze_us: int = 0,
-    ) -> None:
-        """`paths`: those up now. `format_blank`: may a blank LUN be formatted (None: in FIRST_GENERATION only).
-
-        `freeze_us`: for how long it is frozen when its disk does not answer, before it is turned off.
-        """
-        self._freeze = Freeze(freeze_us)
-        self._generation = generation
-        self._node = node
-        self._boot_delay_us = boot_delay_us
-        self._paths = tuple(sorted(paths))
-        self._vm = vm
-        self._format_blank = generation == FIRST_GENERATION if format_blank is None else format_blank
-        self._state = GuestState.OFF
-        self._disk = Channel("main", lun, disk_timeout_us, first_token=0, token_step=2)
-        self._reader = Channel("fetch", lun, disk_timeout_us, first_token=1, token_step=2)
-        self._search: TailSearch | None = None
-        self._lun_blocks = 0
-        self._last_data = 0  # highest sequence a client's record may get
-        self._unformatted = False
-        self._delay_over = False
-        self._tail = genesis(vm)  # what is surely on the disk
-        self._next_tail = self._tail  # with the records in flight
-        self._flight: list[int] = []  # tickets of the WRITE under way, in order of their records
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        self._fetches = FetchQueue(self._tail.vm, self._reader)
-        self._stop_reason = ""
-
-    @property
-    def state(self) -> GuestState:
-        """Where the guest is."""
-        return self._state
-
-    @property
-    def generation(self) -> Generation:
-        """The generation this guest is."""
-        return self._generation
-
-    @property
-    def sequence(self) -> int:
-        """Number of the last record that is surely on the LUN; 0 when there is none."""
-        return self._tail.sequence
-
-    @property
-    def boots(self) -> int:
-        """How often the VM has booted, this boot included once it is online."""
-        return self._tail.boots
 
     def handle(self, now: Instant, event: GuestEvent) -> tuple[GuestEffect, ...]:
         """Take in one event; the effects are to be performed in order."""
@@ -154,6 +81,10 @@ class Guest:
                 self._shut_down(reason, out)
             case PowerOff(reason, cause):
                 self._stop(cause, reason, out)
+            case Pause(move):
+                self._pause(move, out)
+            case Continue():
+                self._continue(now, out)
             case _:
                 assert_never(event)
         return tuple(out)
@@ -164,6 +95,14 @@ class Guest:
         """The disk is read while the boot delay runs; the boot record waits for both."""
         if self._state is not GuestState.OFF:
             return
+        if self._image is not None:
+            self._sized_as(self._image.lun_blocks)
+            self._state = GuestState.RESUMING
+            self._disk.begin(now, Read(*look_at(self._image)), self._paths, out)
+            return
+        self._power_on(now, out)
+
+    def _power_on(self, now: Instant, out: list[GuestEffect]) -> None:
         self._state = GuestState.SIZING
         self._delay_over = self._boot_delay_us <= 0
         if not self._delay_over:
@@ -190,11 +129,32 @@ class Guest:
         unknown = f"the VM stopped while the record was being written, it may or may not be on the disk: {reason}"
         out.extend(Refuse(ticket, "unknown", unknown) for ticket in self._flight)
         stopped = f"the VM stopped: {reason}"
-        out.extend(Refuse(ticket, "stopped", stopped) for ticket, _ in self._waiting)
-        out.extend(Refuse(ticket, "stopped", stopped) for ticket in self._fetches.drain())
+        code = "moved" if cause == "moved" else "stopped"
+        out.extend(Refuse(ticket, code, stopped) for ticket, _ in self._waiting)
+        out.extend(Refuse(ticket, code, stopped) for ticket in self._fetches.drain())
+        out.extend(Refuse(fetch.ticket, code, stopped) for fetch in self._held_fetches)
         self._flight.clear()
         self._waiting.clear()
+        self._held_fetches.clear()
         out.append(Stopped(cause, reason))
+
+    # -- paused for a migration ----------------------------------------------------------------------------
+
+    def _pause(self, move: int, out: list[GuestEffect]) -> None:
+        if self._state is GuestState.ONLINE:
+            self._held = move
+            if not self._disk.busy:
+                out.append(Paused(move, GuestImage(self._tail, self._lun_blocks)))
+
+    def _continue(self, now: Instant, out: list[GuestEffect]) -> None:
+        if not self._held or self._state is not GuestState.ONLINE:
+            return
+        self._held = 0
+        if self._waiting and not self._disk.busy:
+            self._write_group(now, out)
+        fetches, self._held_fetches = self._held_fetches, []
+        for fetch in fetches:
+            self._take_fetch(now, fetch, out)
 
     # -- what the machine reports --------------------------------------------------------------------------
 
@@ -231,7 +191,7 @@ class Guest:
         if name == BOOT_TIMER:
             self._delay_over = True
             if self._state is GuestState.DELAYED:
-                self._write_boot_record(now, out)
+                self._write_first_record(now, Kind.BOOT, out)
             return
         for channel in (self._disk, self._reader):
             over = name == channel.disk_timer and channel.stalled and self._state is GuestState.ONLINE
@@ -265,23 +225,35 @@ class Guest:
                 self._searched(now, payload, out)
             case GuestState.FORMATTING:
                 self._disk_ready(now, out)
+            case GuestState.RESUMING:
+                assert isinstance(payload, bytes)
+                assert self._image is not None
+                if stands(self._image, payload):
+                    self._tail = self._image.tail
+                    self._write_first_record(now, Kind.RESUME, out)
+                else:
+                    self._image = None
+                    self._power_on(now, out)
             case GuestState.BOOTING:
                 self._tail = self._next_tail
                 self._state = GuestState.ONLINE
-                out.append(Online(self._generation))
+                out.append(Online(self._generation, resumed=self._image is not None))
             case GuestState.OFF | GuestState.DELAYED | GuestState.STOPPED:
                 raise AssertionError(f"no command is under way in {self._state.name}")
 
     def _sized(self, now: Instant, lun_blocks: int, out: list[GuestEffect]) -> None:
-        self._lun_blocks = lun_blocks
         problem = size_problem(lun_blocks)
         if problem is not None:
             self._stop("boot", problem, out)
             return
-        records = capacity(lun_blocks)
-        self._last_data = records - min(BOOT_RESERVE, max(1, records // 8))
+        self._sized_as(lun_blocks)
         self._state = GuestState.CHECKING
         self._disk.begin(now, Read(lun_blocks - 1, 1), self._paths, out)
+
+    def _sized_as(self, lun_blocks: int) -> None:
+        self._lun_blocks = lun_blocks
+        records = capacity(lun_blocks)
+        self._last_data = records - min(BOOT_RESERVE, max(1, records // 8))
 
     def _footer_read(self, now: Instant, footer: bytes, out: list[GuestEffect]) -> None:
         problem = footer_problem(footer, self._lun_blocks)
@@ -325,14 +297,14 @@ class Guest:
     def _disk_ready(self, now: Instant, out: list[GuestEffect]) -> None:
         self._state = GuestState.DELAYED
         if self._delay_over:
-            self._write_boot_record(now, out)
+            self._write_first_record(now, Kind.BOOT, out)
 
-    def _write_boot_record(self, now: Instant, out: list[GuestEffect]) -> None:
+    def _write_first_record(self, now: Instant, kind: Kind, out: list[GuestEffect]) -> None:
         if self._tail.sequence >= capacity(self._lun_blocks):
             self._stop("boot", "the journal is full to its last block: no boot record fits", out)
             return
         self._state = GuestState.BOOTING
-        block, self._next_tail = encode(self._tail, Kind.BOOT, self._generation, self._node)
+        block, self._next_tail = encode(self._tail, kind, self._generation, self._node)
         self._disk.begin(now, Write(lba_of(self._next_tail.sequence), block, fua=True), self._paths, out)
 
     # -- appends -------------------------------------------------------------------------------------------
@@ -349,7 +321,7 @@ class Guest:
             out.append(Refuse(event.ticket, *refusal))
             return
         self._waiting.append((event.ticket, event.payload))
-        if not self._disk.busy:
+        if not self._disk.busy and not self._held:
             self._write_group(now, out)
 
     def _refusal(self) -> tuple[str, str] | None:
@@ -384,7 +356,9 @@ class Guest:
             out.append(Acknowledge(ticket, sequence))
         self._flight.clear()
         self._tail = self._next_tail
-        if self._waiting:
+        if self._held and self._state is GuestState.ONLINE:
+            out.append(Paused(self._held, GuestImage(self._tail, self._lun_blocks)))
+        elif self._waiting:
             self._write_group(now, out)
         elif self._state is GuestState.STOPPING:
             self._stop("shutdown", self._stop_reason, out)
@@ -393,5 +367,8 @@ class Guest:
         refusal = self._refusal()
         if refusal is not None:
             out.append(Refuse(event.ticket, *refusal))
+            return
+        if self._held and len(self._held_fetches) < MAX_FETCHES:
+            self._held_fetches.append(event)
             return
         self._fetches.take(now, event, self._tail.sequence, self._paths, out)

@@ -13,6 +13,7 @@ from hvcluster.model.vocabulary import Generation
 
 from .effects import CancelTimer, SetTimer, SubmitScsi
 from .events import PathChanged, ScsiAnswered, TimerFired
+from .guest_state import GuestImage
 from .journal import Record
 
 
@@ -47,20 +48,43 @@ class ShutDown:
 
 @value
 class PowerOff:
-    """Stop at once. `cause`: terminated, or crashed where nobody wanted it."""
+    """Stop at once. `cause`: terminated, crashed where nobody wanted it, or moved: it goes on elsewhere."""
 
     reason: str
     cause: str = "terminated"
 
 
-GuestEvent: TypeAlias = Boot | Append | Fetch | ShutDown | PowerOff | ScsiAnswered | TimerFired | PathChanged
+@value
+class Pause:
+    """Hold every new request, and tell once the write under way is done. `move` comes back with Paused."""
+
+    move: int
+
+
+@value
+class Continue:
+    """Go on with what was held."""
+
+
+GuestEvent: TypeAlias = (
+    Boot | Append | Fetch | ShutDown | PowerOff | Pause | Continue | ScsiAnswered | TimerFired | PathChanged
+)
 
 
 @value
 class Online:
-    """The guest has booted: its boot record is on the LUN, and it serves. At most once."""
+    """The guest serves: the first record of its generation is on the LUN. At most once. `resumed`: it did not boot."""
 
     generation: Generation
+    resumed: bool = False
+
+
+@value
+class Paused:
+    """Nothing of the guest is under way, and nothing will be until Continue. Not said where Continue came first."""
+
+    move: int
+    image: GuestImage
 
 
 @value
@@ -92,7 +116,8 @@ class Refuse:
     """An Append or Fetch was not carried out; after `unknown` alone the record may be on the LUN all the same.
 
     `code`: size (empty or too large a payload, or a sequence below 1) | busy (too many wait) | full | booting |
-    stopping | stopped | unknown (stopped while it was being written) | damaged (what was read is not the record).
+    stopping | stopped | unknown (stopped while it was being written) | damaged (what was read is not the record) |
+    moved (never begun here; the VM goes on elsewhere).
     """
 
     ticket: int
@@ -113,5 +138,5 @@ class Thawed:
 
 
 GuestEffect: TypeAlias = (
-    SubmitScsi | SetTimer | CancelTimer | Online | Stopped | Acknowledge | Fetched | Refuse | Frozen | Thawed
+    SubmitScsi | SetTimer | CancelTimer | Online | Paused | Stopped | Acknowledge | Fetched | Refuse | Frozen | Thawed
 )

@@ -46,6 +46,7 @@ class Kind(IntEnum):
 
     BOOT = 1  # a VM booted; first record of its generation
     DATA = 2  # a client's payload
+    RESUME = 3  # a VM goes on from its memory under a new owner; first record of its generation
 
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -173,6 +174,8 @@ def follow_problem(tail: Tail, record: Record) -> str | None:
         return f"{where} was written by a life of the VM (generation {record.generation}) that has no boot record"
     if record.kind is Kind.BOOT and record.boots != tail.boots + 1:
         return f"{where} counts boot {record.boots} after boot {tail.boots}"
+    if record.kind is Kind.RESUME and (record.boots != tail.boots or record.generation == tail.generation):
+        return f"{where} goes on with boot {record.boots} under generation {record.generation} after boot {tail.boots}"
     if record.generation == tail.generation and record.node != tail.node:
         return f"{where} is of node {record.node}, but generation {tail.generation} belongs to node {tail.node}"
     return None

@@ -9,9 +9,29 @@ from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import Priority
-from hvcluster.model.vocabulary import NOBODY, DrainStatus, Generation, GroupState, Incarnation, NodeId, StoreId
+from hvcluster.model.vocabulary import (
+    NO_LIFE,
+    NOBODY,
+    DrainStatus,
+    Generation,
+    GroupState,
+    Incarnation,
+    MigrationState,
+    MoveKind,
+    NodeId,
+    StoreId,
+)
 
-from .commands import ForgetLosses, NodeIsolated, NodeReturned, QuarantineNode, ReleaseNode
+from .commands import (
+    AssignGroup,
+    BeginMove,
+    CancelMove,
+    ForgetLosses,
+    NodeIsolated,
+    NodeReturned,
+    QuarantineNode,
+    ReleaseNode,
+)
 
 _RUNS = (GroupState.ONLINE, GroupState.PENDING)
 
@@ -65,6 +85,9 @@ class Group:
     """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online
     once. `home`: the node that a drain moved it away from. `restarts` and `failovers`: those that count still.
     `preempted`: it gives up its place to a group of higher priority.
+
+    `moves`: the number of its latest move, unique in this group. `resumes` and `holder`: this generation goes on with
+    the memory that the owner under that incarnation got in that move; 0: it boots.
     """
 
     definition: GroupDefinition
@@ -81,6 +104,11 @@ class Group:
     restarts: int = 0
     failovers: int = 0
     preempted: bool = False
+    move_kind: MoveKind = MoveKind.SHUTDOWN
+    moves: int = 0
+    migration: MigrationState = MigrationState.NO_MIGRATION
+    resumes: int = 0
+    holder: Incarnation = NO_LIFE
 
     @property
     def name(self) -> str:
@@ -96,21 +124,46 @@ class Group:
         """Whether its owner is to take it offline."""
         return self.moving_to != NOBODY or not self.desired or self.preempted
 
-    def assigned(self, owner: NodeId, cause: str, reason: str, restarts: int, failovers: int) -> Group:
+    @property
+    def migrates(self) -> bool:
+        """Whether a live move is under way, and nothing else takes the group offline."""
+        if self.moving_to == NOBODY or self.move_kind is not MoveKind.LIVE or self.state is not GroupState.ONLINE:
+            return False
+        return self.desired and not self.preempted
+
+    def _ended(self, outcome: MigrationState) -> MigrationState:
+        """How its last migration ended: one that is under way ends now."""
+        return outcome if self.migrates else self.migration
+
+    def assigned(self, by: AssignGroup) -> Group:
         """The same with a new life under an owner, who may be the one it has."""
         generation = Generation(self.generation + 1)
-        home = self.home if owner in (self.moving_to, self.owner) else NOBODY
+        home = self.home if by.owner in (self.moving_to, self.owner) else NOBODY
+        ended = self._ended(MigrationState.NO_MIGRATION if by.resumes else MigrationState.FAILURE)
         return Group(
-            self.definition, owner, generation, GroupState.PENDING, self.desired, NOBODY, False, self.served, cause,
-            reason, home, restarts, failovers,
+            self.definition, by.owner, generation, GroupState.PENDING, self.desired, NOBODY, False, self.served,
+            by.cause, by.rule, home, by.restarts, by.failovers, False, self.move_kind, self.moves, ended, by.resumes,
+            by.holder,
         )  # fmt: skip
+
+    def begun(self, by: BeginMove, move: int) -> Group:
+        """The same on its way to another node."""
+        state = MigrationState.SETUP if by.kind is MoveKind.LIVE else MigrationState.NO_MIGRATION
+        return replace(
+            self, moving_to=by.target, cause=by.cause, home=by.home, move_kind=by.kind, moves=move, migration=state
+        )
+
+    def cancelled(self, by: CancelMove) -> Group:
+        """The same where it is, after a live move that came to nothing."""
+        return replace(self, moving_to=NOBODY, home=NOBODY, migration=by.outcome)
 
     def reported(self, state: GroupState, cause: str, reason: str) -> Group:
         """The same in the state that its owner reports."""
         served = self.served or state is GroupState.ONLINE
         return Group(
             self.definition, self.owner, self.generation, state, self.desired, self.moving_to, self.waiting, served,
-            cause, reason, self.home, self.restarts, self.failovers, self.preempted,
+            cause, reason, self.home, self.restarts, self.failovers, self.preempted, self.move_kind, self.moves,
+            self._ended(MigrationState.FAILURE), self.resumes, self.holder,
         )  # fmt: skip
 
     def outranking(self, least: Generation) -> Group:
@@ -122,7 +175,9 @@ class Group:
         desired = self.desired and self.definition.policy.priority is not Priority.NO_AUTO_START
         return Group(
             self.definition, self.owner, self.generation, GroupState.OFFLINE, desired, NOBODY, waiting,
-            self.served, cause, reason, self.home, self.restarts, self.failovers, self.preempted,
+            self.served, cause, reason, self.home, self.restarts, self.failovers, self.preempted, self.move_kind,
+            self.moves,
+            self._ended(MigrationState.FAILURE),
         )  # fmt: skip
 
     def wanted(self, online: bool) -> Group:
@@ -131,7 +186,8 @@ class Group:
         restarts, failovers = (0, 0) if online else (self.restarts, self.failovers)
         return Group(
             self.definition, self.owner, self.generation, state, online, self.moving_to, self.waiting, self.served,
-            self.cause, self.reason, self.home, restarts, failovers, self.preempted,
+            self.cause, self.reason, self.home, restarts, failovers, self.preempted, self.move_kind, self.moves,
+            self.migration, self.resumes, self.holder,
         )  # fmt: skip
 
 

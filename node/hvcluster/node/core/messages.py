@@ -12,6 +12,13 @@ from hvcluster.model.values import value
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, StoreId
 
 from .commands import Command, Configuration
+from .migration_messages import LastOfVm as LastOfVm
+from .migration_messages import MigrationMessage as MigrationMessage
+from .migration_messages import MoveReport as MoveReport
+from .migration_messages import OfferVm as OfferVm
+from .migration_messages import VmServed as VmServed
+from .migration_messages import VmTaken as VmTaken
+from .migration_messages import WhereIsVm as WhereIsVm
 
 
 @value
@@ -178,6 +185,7 @@ Message: TypeAlias = (
     | GroupReport
     | Forward
     | Forwarded
+    | MigrationMessage
 )
 
 
@@ -191,4 +199,6 @@ def term_in(message: Message) -> int:
         case Heartbeat() | RequestVote() | AppendEntries() | AppendReply() | InstallSnapshot() | TimeoutNow():
             return message.term
         case GroupReport() | Forward() | Forwarded():
+            return 0
+        case OfferVm() | VmTaken() | LastOfVm() | WhereIsVm() | VmServed() | MoveReport():
             return 0

@@ -21,6 +21,7 @@ from .effects import Effect, Reply
 from .forcing import Start, force, refusal
 from .groups import ALIVE_TIMER, RETRY_TIMER
 from .heartbeats import DIRECT, Peer
+from .migration import TIMER as MIGRATION_TIMER
 from .procedure import PREFIX
 from .quorum import TIMER as QUORUM_TIMER
 from .raft.election import TIMER as ELECTION_TIMER
@@ -53,11 +54,13 @@ class NodeCore(Consequences):
             ev.PathChanged: self._path,
             ev.WillHeard: self._will,
             ev.PeerProbed: self._probed,
-            ev.VmStarted: self._vm_started,
+            ev.VmStarted: self.groups.vm_started,
+            ev.VmPaused: self.migrations.vm_paused,
+            ev.MemorySent: self.migrations.memory_sent,
             ev.VmStopped: self._vm_stopped,
             ev.VmChecked: self._vm_checked,
-            ev.VmPaused: self._vm_paused,
-            ev.VmResumed: self._vm_resumed,
+            ev.VmFrozen: self._vm_frozen,
+            ev.VmThawed: self._vm_thawed,
             ev.Requested: self._requested,
         }
         self._timers: dict[str, Callable[[Instant], None]] = {
@@ -67,6 +70,7 @@ class NodeCore(Consequences):
             WITNESS_TIMER: self._witness_timer,
             ALIVE_TIMER: self.groups.check_alive,
             RETRY_TIMER: self.groups.retry,
+            MIGRATION_TIMER: self.migrations.timer,
             REQUEST_TIMER: self.requests.timer,
             ROLES_TIMER: self._look_again,
         }
@@ -200,7 +204,17 @@ class NodeCore(Consequences):
                 self.election.vote_replied(now, sender, store, message)
             case msg.TimeoutNow():
                 self.election.transfer(now, sender, message)
-            case msg.GroupReport():
+            case msg.OfferVm():
+                self.incoming.offered(sender, message, busy=message.group in self.groups.runs)
+            case msg.VmTaken():
+                self.migrations.taken(now, sender, event.incarnation, message)
+            case msg.LastOfVm():
+                self.incoming.last(sender, message)
+            case msg.WhereIsVm():
+                self.incoming.asked(sender, message)
+            case msg.VmServed():
+                self.migrations.served(sender, message)
+            case msg.GroupReport() | msg.MoveReport():
                 self._report(sender, event.incarnation, message)
             case msg.Forward():
                 self._propose(self.requests.forward(now, sender, message))
@@ -238,19 +252,16 @@ class NodeCore(Consequences):
     def _probed(self, now: Instant, event: ev.PeerProbed) -> None:
         self.beats.probed(now, event.node, event.outcome is ev.ProbeOutcome.REFUSED)
 
-    def _vm_started(self, now: Instant, event: ev.VmStarted) -> None:
-        self.groups.vm_started(now, event.group, event.generation)
-
     def _vm_stopped(self, now: Instant, event: ev.VmStopped) -> None:
         self.groups.vm_stopped(now, event.group, event.generation, event.cause, event.reason)
 
     def _vm_checked(self, now: Instant, event: ev.VmChecked) -> None:
         self.groups.vm_checked(event.group, event.generation, event.health)
 
-    def _vm_paused(self, now: Instant, event: ev.VmPaused) -> None:
+    def _vm_frozen(self, now: Instant, event: ev.VmFrozen) -> None:
         self.groups.vm_paused(event.group, event.generation, event.reason)
 
-    def _vm_resumed(self, now: Instant, event: ev.VmResumed) -> None:
+    def _vm_thawed(self, now: Instant, event: ev.VmThawed) -> None:
         self.groups.vm_paused(event.group, event.generation, None)
 
     def _requested(self, now: Instant, event: ev.Requested) -> None:

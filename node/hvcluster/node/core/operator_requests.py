@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.policy import Policy
-from hvcluster.model.vocabulary import Failback, NodeId
+from hvcluster.model.vocabulary import Failback, MoveKind, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,14 @@ class MoveGroup:
 
     group: str
     target: NodeId
+    kind: MoveKind = MoveKind.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class CancelMigration:
+    """End the live move of a group that is under way or waits for its turn; the VM stays where it is."""
+
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +76,6 @@ class ClearQuarantine:
     node: NodeId
 
 
-Request: TypeAlias = MoveGroup | SetGroup | SetGroupOnline | StopNode | SetNodePaused | ClearQuarantine
+Request: TypeAlias = (
+    MoveGroup | CancelMigration | SetGroup | SetGroupOnline | StopNode | SetNodePaused | ClearQuarantine
+)

@@ -16,8 +16,10 @@ from .disk_witness import DiskWitness
 from .forcing import Start
 from .groups import Groups
 from .heartbeats import Heartbeats
+from .incoming import Incoming
 from .isolation import Isolation
 from .leaving import Leaving
+from .migration import Migrations
 from .outbox import Outbox
 from .planner import Planner
 from .presence import Presence
@@ -79,9 +81,11 @@ class Parts:
             resiliency,
         )  # fmt: skip
         initiator = initiator_name(definition.node_name(node))
+        self.migrations = Migrations(replica.get, properties, timing, out)
+        self.incoming = Incoming(node, incarnation, replica.get, self.paths, out)
         self.groups = Groups(
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
-            properties, out,
+            properties, out, self.migrations, self.incoming,
         )  # fmt: skip
         self.isolation = Isolation(properties, quorum, self.groups, replica.get, out)
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay

@@ -13,6 +13,7 @@ from hvcluster.model.vocabulary import DrainStatus, Incarnation, NodeId
 from .commands import (
     AssignGroup,
     BeginMove,
+    CancelMove,
     ChangeGroup,
     Command,
     Configure,
@@ -100,6 +101,7 @@ class Replica:
         """Record what the cluster has decided; the leader does, once."""
         fact = self._out.fact
         note(self._out, self.database, command)
+        about: dict[str, Value]
         match command:
             case FormCluster(reason):
                 fact(FactKind.CLUSTER_FORMED, reason, term=term)
@@ -116,14 +118,19 @@ class Replica:
             case Configure(configuration, reason):
                 nodes = ",".join(str(voter.node) for voter in configuration.voters)
                 fact(FactKind.VOTES_CHANGED, reason, nodes=nodes, witness=int(configuration.witness))
-            case AssignGroup(group, seen, owner, cause, candidates, rule):
+            case AssignGroup(group, seen, owner, cause, candidates, rule, _, _, resumes):
                 able = ",".join(map(str, candidates))
-                about: dict[str, Value] = {"group": group, "owner": owner, "generation": seen + 1, "candidates": able}
+                about = {"group": group, "owner": owner, "generation": seen + 1, "candidates": able}
+                if resumes:
+                    about["resumes"] = resumes
                 fact(FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", **about)
-            case BeginMove(group, seen, target, cause):
-                fact(FactKind.GROUP_MOVING, cause, group=group, generation=seen, target=target)
             case Preempt(group, seen, cause):
                 fact(FactKind.GROUP_PREEMPTED, cause, group=group, generation=seen)
+            case BeginMove(group, seen, target, cause, _, move_kind):
+                about = {"group": group, "generation": seen, "target": target, "type": move_kind.name.lower()}
+                fact(FactKind.GROUP_MOVING, cause, **about)
+            case CancelMove(group, seen, _, outcome, reason):
+                fact(FactKind.MIGRATION_ENDED, reason, group=group, generation=seen, outcome=outcome.name)
             case ReportGroup(group, seen, group_state, _, reason):
                 fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
             case ChangeGroup(group):

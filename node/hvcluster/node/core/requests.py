@@ -11,12 +11,31 @@ from collections.abc import Callable, Sequence
 from hvcluster.model.codec import Malformed, dump_tagged, load_tagged
 from hvcluster.model.facts import FactKind
 from hvcluster.model.values import value
-from hvcluster.model.vocabulary import NOBODY, DrainStatus, Failback, GroupState, Instant, NodeId
+from hvcluster.model.vocabulary import (
+    NOBODY,
+    DrainStatus,
+    Failback,
+    GroupState,
+    Instant,
+    MigrationState,
+    MoveKind,
+    NodeId,
+)
 
 from .commands import BeginMove, ChangeGroup, Command, PauseNode, ReleaseNode, SetDesired
 from .database import Database, Group
 from .effects import Reply
-from .events import ClearQuarantine, MoveGroup, Request, SetGroup, SetGroupOnline, SetNodePaused, StopNode
+from .events import (
+    CancelMigration,
+    ClearQuarantine,
+    MoveGroup,
+    Request,
+    SetGroup,
+    SetGroupOnline,
+    SetNodePaused,
+    StopNode,
+)
+from .handover import cancelled
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
@@ -24,6 +43,7 @@ from .raft.state import RaftState
 
 REQUESTS: tuple[type[Request], ...] = (
     MoveGroup,
+    CancelMigration,
     SetGroup,
     SetGroupOnline,
     StopNode,
@@ -150,6 +170,8 @@ class Requests:
                 decision = self._move(request)
             case SetGroup():
                 decision = self._set_group(request)
+            case CancelMigration():
+                decision = self._cancel(request)
             case SetGroupOnline():
                 decision = self._set_online(request)
             case SetNodePaused():
@@ -192,17 +214,41 @@ class Requests:
             refusal = self._target_refusal(database, group, target, nodes)
             if refusal is not None:
                 return Decision(refusal)
-        seen = group.generation
+        seen, moves = group.generation, group.moves
 
         def watch(database: Database) -> Outcome | None:
             now = database.groups.get(request.group)
-            if now is None or now.generation == seen or now.state is GroupState.PENDING:
+            if now is None or now.state is GroupState.PENDING:
                 return None
+            if now.generation == seen:
+                if now.moves == moves or now.moving_to != NOBODY or now.state is not GroupState.ONLINE:
+                    return None
+                how = "was cancelled" if now.migration is MigrationState.CANCELED else "failed"
+                return Outcome(False, "stayed", f"its live migration {how}; {now.name} stays on node {now.owner}")
             if now.state is GroupState.ONLINE and now.owner == target:
                 return Outcome(True, "ok", f"{now.name} is online on node {now.owner}, generation {now.generation}")
             return Outcome(False, "failed", f"{now.name} is {_state(now)} on node {now.owner}: {now.reason}")
 
-        return Decision(None, (BeginMove(group.name, seen, target, "an operator asked for it"),), watch)
+        begin = BeginMove(group.name, seen, target, "an operator asked for it", kind=request.kind)
+        return Decision(None, (begin,), watch)
+
+    def _cancel(self, request: CancelMigration) -> Decision:
+        group = self._database().groups.get(request.group)
+        if group is None:
+            return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
+        if not group.migrates:
+            return Decision(Outcome(False, "refused", f"no live migration of {group.name} is under way"))
+        seen = group.generation
+
+        def watch(database: Database) -> Outcome | None:
+            now = database.groups.get(request.group)
+            if now is None or (now.generation == seen and now.moving_to != NOBODY):
+                return None
+            if now.generation != seen:
+                return Outcome(False, "too-late", f"{now.name} has gone to node {now.owner} meanwhile")
+            return Outcome(True, "ok", f"{now.name} stays on node {now.owner}")
+
+        return Decision(None, (cancelled(group),), watch)
 
     def _target_refusal(self, database: Database, group: Group, target: NodeId, nodes: Candidates) -> Outcome | None:
         if target not in database.members:
@@ -268,7 +314,8 @@ class Requests:
         if request.failback is Failback.IMMEDIATE:
             ready = [g for g in back if g.state is GroupState.ONLINE and g.moving_to == NOBODY]
             cause = f"failback: node {request.node} is resumed"
-            commands += [BeginMove(group.name, group.generation, request.node, cause) for group in ready]
+            live = MoveKind.LIVE
+            commands += [BeginMove(g.name, g.generation, request.node, cause, kind=live) for g in ready]
 
         def watch(database: Database) -> Outcome | None:
             member = database.members.get(request.node)

@@ -11,13 +11,34 @@ from collections.abc import Callable, Iterator
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing, knows_priorities
-from hvcluster.model.vocabulary import NOBODY, DrainStatus, Generation, GroupState, Incarnation, Instant, NodeId
+from hvcluster.model.vocabulary import (
+    NOBODY,
+    DrainStatus,
+    Generation,
+    GroupState,
+    Incarnation,
+    Instant,
+    MigrationState,
+    MoveKind,
+    NodeId,
+)
 
 from .balancer import Balancer
-from .commands import AssignGroup, BeginMove, Command, EndDrain, NodeDown, Preempt, ReportGroup, SetDesired
+from .commands import (
+    AssignGroup,
+    BeginMove,
+    CancelMove,
+    Command,
+    EndDrain,
+    NodeDown,
+    Preempt,
+    ReportGroup,
+    SetDesired,
+)
 from .database import Database, Group, Member
 from .failback import Failbacks
 from .failures import Failures, Next
+from .handover import lost
 from .heartbeats import NEVER
 from .messages import GroupReport
 from .outbox import Outbox
@@ -51,6 +72,7 @@ class Roles:
         "_sites",
         "_stranded",
         "_timing",
+        "_tried",
         "failbacks",
         "unmonitored",
     )
@@ -74,6 +96,7 @@ class Roles:
         self.unmonitored: Callable[[Instant, Group], bool] = lambda _now, _group: False
         self._leading_since = NEVER
         self._stranded: dict[str, tuple[Generation, str]] = {}
+        self._tried: dict[str, Generation] = {}  # groups that were to leave by live migration
         self._bonds: Bonds = {}
         self._bonds_for: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._candidates = Candidates.plain({})
@@ -91,6 +114,7 @@ class Roles:
         self._balancer.start(now)
         self.failbacks.start()
         self._stranded = {}
+        self._tried = {}
 
     def candidates(self) -> Candidates:
         """Nodes that may take a group now, with what runs where."""
@@ -132,7 +156,8 @@ class Roles:
             command = self._group(now, database, group, down) if planned else None
             if command is not None:
                 commands.append(command)
-                self._taken(group, command.owner if isinstance(command, AssignGroup) else command.target)
+                if not isinstance(command, CancelMove):
+                    self._taken(group, command.owner if isinstance(command, AssignGroup) else command.target)
         commands.extend(self._preempted)
         if self._balancer.due(now, nodes) and not commands:
             commands.extend(self._balance(database, nodes))
@@ -152,7 +177,7 @@ class Roles:
         ]
         for group, node in self._balancer.moves(movable, nodes):
             cause = f"node {group.owner} is fuller than AutoBalancerLevel allows"
-            yield BeginMove(group.name, group.generation, node, cause)
+            yield BeginMove(group.name, group.generation, node, cause, kind=MoveKind.LIVE)
 
     def _taken(self, group: Group, node: NodeId) -> None:
         """Count a plan as if it were done, for the groups that are planned after it."""
@@ -172,7 +197,7 @@ class Roles:
 
     def _group(
         self, now: Instant, database: Database, group: Group, down: dict[NodeId, NodeDown]
-    ) -> AssignGroup | BeginMove | None:
+    ) -> AssignGroup | BeginMove | CancelMove | None:
         """What to do about one group that should be online."""
         owner = database.members.get(group.owner)
         if group.runs and group.owner in down:
@@ -196,8 +221,11 @@ class Roles:
                 return None
         return self._assign(group, Why.NODE_FAILURE, group.reason, leave=True)
 
-    def _running(self, now: Instant, group: Group, owner: Member | None) -> AssignGroup | BeginMove | None:
+    def _running(self, now: Instant, group: Group, owner: Member | None) -> AssignGroup | BeginMove | CancelMove | None:
         """An owner has it: move it from a node that lost the array, is to be stopped or drained, or to a better one."""
+        over = lost(group, self._candidates.groups)
+        if over is not None:
+            return over
         settled = self._settled(group)
         if group.owner in self._candidates.groups:
             return self._back(now, group) if settled else None
@@ -221,14 +249,20 @@ class Roles:
     def _away(self, group: Group, cause: str, home: NodeId) -> BeginMove | None:
         """A planned move to whichever node is best."""
         choice = choose(group.definition, group.owner, Why.MOVE, self._candidates, leave=True)
-        return None if choice is None else BeginMove(group.name, group.generation, choice.owner, cause, home)
+        if choice is None:
+            return None
+        # A VM whose live migration has just failed leaves all the same: it boots again on the other node.
+        tried = self._tried.get(group.name) == group.generation and group.migration is MigrationState.FAILURE
+        kind = MoveKind.SHUTDOWN if tried else MoveKind.LIVE
+        self._tried[group.name] = group.generation
+        return BeginMove(group.name, group.generation, choice.owner, cause, home, kind)
 
     def _back(self, now: Instant, group: Group) -> BeginMove | None:
         found = self.failbacks.target(now, group, self._candidates.groups)
         if found is None or conflict(group.name, found[0], self._candidates):
             return None
         self.failbacks.done(group)
-        return BeginMove(group.name, group.generation, *found)
+        return BeginMove(group.name, group.generation, *found, kind=MoveKind.LIVE)
 
     def _drain(self, database: Database, member: Member, planned: list[Command]) -> list[Command]:
         """Where the drain of a node stands, once this plan is carried out."""

@@ -15,6 +15,8 @@ from hvcluster.model.vocabulary import (
     GroupState,
     Incarnation,
     LunId,
+    MigrationState,
+    MoveKind,
     NodeId,
     NodeState,
     NodeStatus,
@@ -57,6 +59,9 @@ class GroupView:
     moving_to: NodeId
     reason: str
     policy: Policy
+    migration: MigrationState
+    move_kind: MoveKind
+    queued: bool
     resources: tuple[ResourceView, ...]
     unmonitored: bool
 

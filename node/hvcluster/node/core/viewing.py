@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hvcluster.model.vocabulary import GroupState, Instant, NodeId, NodeState, NodeStatus, ResourceState, ServiceState
+from hvcluster.model.vocabulary import (
+    GroupState,
+    Instant,
+    MigrationState,
+    NodeId,
+    NodeState,
+    NodeStatus,
+    ResourceState,
+    ServiceState,
+)
 
 from .database import Group, Member
 from .groups import Phase
 from .heartbeats import DIRECT
 from .messages import Heartbeat
+from .migration import Step
+from .move_queue import admitted
 from .view import GroupView, NodeView, ResourceView, RouteView, RunView, View
 from .witness import Hold
 
@@ -82,7 +93,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
         commit=state.commit,
         last_index=state.log.last_index,
         nodes=tuple(_node(member, member.id in voting, database.forced) for member in database.members.values()),
-        groups=tuple(_group(group, unmonitored) for group in database.groups.values()),
+        groups=_groups(core, unmonitored),
         votes=configuration.votes,
         needed=configuration.quorum if configuration.votes else 0,
         witness_lun=core.definition.witness_lun,
@@ -118,7 +129,26 @@ def _node(member: Member, votes: bool, forced: bool) -> NodeView:
     )  # fmt: skip
 
 
-def _group(group: Group, unmonitored: set[NodeId]) -> GroupView:
+def _groups(core: NodeCore, unmonitored: set[NodeId]) -> tuple[GroupView, ...]:
+    groups = core.replica.database.groups
+    let = admitted(groups, core.definition.properties)
+    return tuple(
+        _group(group, unmonitored, _migration(core, group), group.migrates and group.name not in let)
+        for group in groups.values()
+    )
+
+
+def _migration(core: NodeCore, group: Group) -> MigrationState:
+    """How far a migration is, as this node knows it: its source knows most."""
+    move = core.migrations.moves.get(group.name)
+    if move is None or not group.migrates:
+        return group.migration
+    if move.step is Step.COPYING:
+        return MigrationState.DATA_TRANSFER
+    return MigrationState.MOVE if move.paused() else MigrationState.SETUP
+
+
+def _group(group: Group, unmonitored: set[NodeId], migration: MigrationState, queued: bool) -> GroupView:
     state = _RESOURCE[group.state]
     name = group.name
     resources = (
@@ -138,6 +168,9 @@ def _group(group: Group, unmonitored: set[NodeId]) -> GroupView:
         group.moving_to,
         group.reason,
         group.definition.policy,
+        migration,
+        group.move_kind,
+        queued,
         resources,
         group.runs and group.owner in unmonitored,
     )

@@ -8,14 +8,12 @@ no more than put an event into the node's inbox. All methods belong to the threa
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from hvcluster.model.scsi import Command, Result
-from hvcluster.model.vocabulary import US_PER_S, Generation, Instant, LunId, NodeId, PathName, VmHealth
+from hvcluster.model.vocabulary import US_PER_S, Generation, LunId, PathName, VmHealth
 from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
 from hvcluster.node.core.events import PathChanged, ScsiAnswered, TimerFired
 from hvcluster.node.core.guest import Guest
@@ -24,62 +22,28 @@ from hvcluster.node.core.guest_io import (
     Acknowledge,
     Append,
     Boot,
+    Continue,
     Fetch,
     Fetched,
     Frozen,
     GuestEffect,
     GuestEvent,
     Online,
+    Pause,
+    Paused,
     PowerOff,
     Refuse,
     ShutDown,
     Stopped,
     Thawed,
 )
+from hvcluster.node.core.guest_state import GuestImage
 
 from .http import Answer, GuestService
+from .ports import OnFrozen, OnPaused, OnStarted, OnStopped, Placement, Submit, nobody, now_us
 
 MAX_VMS: Final = 256
 """VMs of one node at a time: there are no more LUNs than that."""
-
-
-class Submit(Protocol):
-    """Sends one SCSI command down a path and calls `answer` exactly once, with UNKNOWN when no answer came."""
-
-    def __call__(self, path: PathName, lun: LunId, command: Command, answer: Callable[[Result], None], /) -> None: ...
-
-
-class OnStarted(Protocol):
-    """The VM is online and serves at `address` (host:port)."""
-
-    def __call__(self, group: str, generation: Generation, address: str, /) -> None: ...
-
-
-class OnPaused(Protocol):
-    """The VM is frozen, for `reason` (its disk does not answer), or goes on (None)."""
-
-    def __call__(self, group: str, generation: Generation, reason: str | None, /) -> None: ...
-
-
-class OnStopped(Protocol):
-    """The VM is off; `cause` as in VmStopped."""
-
-    def __call__(self, group: str, generation: Generation, cause: str, reason: str, /) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where VMs run: the node, the address their services listen at, and the host name told to clients."""
-
-    node: NodeId
-    node_name: str
-    bind_host: str = "127.0.0.1"
-    advertise_host: str = ""  # empty: bind_host
-
-
-def now_us() -> Instant:
-    """The monotonic clock in microseconds."""
-    return Instant(time.monotonic_ns() // 1000)
 
 
 class VmHost:
@@ -93,17 +57,20 @@ class VmHost:
         on_stopped: OnStopped,
         disk_timeout_us: int,
         freeze_us: int = 0,
-        on_paused: OnPaused = lambda _group, _generation, _reason: None,
+        on_frozen: OnFrozen = lambda _group, _generation, _reason: None,
+        on_paused: OnPaused = nobody,
     ) -> None:
         """`disk_timeout_us`, `freeze_us`: as in Guest."""
+        self._on_paused = on_paused
         self._placement = placement
         self._submit = submit
         self._on_started = on_started
         self._on_stopped = on_stopped
         self._disk_timeout_us = disk_timeout_us
         self._freeze_us = freeze_us
-        self._on_paused = on_paused
+        self._on_frozen = on_frozen
         self._machines: dict[tuple[str, Generation], _Machine] = {}
+        self._moved: dict[tuple[str, Generation], GuestService] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(
@@ -114,8 +81,9 @@ class VmHost:
         boot_delay_us: int,
         paths: tuple[PathName, ...],
         format_blank: bool | None = None,
+        image: GuestImage | None = None,
     ) -> None:
-        """Power a VM on. `paths` and `format_blank` as in Guest.
+        """Power a VM on. `paths`, `format_blank` and `image` as in Guest.
 
         The same group and generation must not have run here before.
         """
@@ -134,16 +102,43 @@ class VmHost:
             paths,
             format_blank,
             self._freeze_us,
+            image,
         )
         machine = _Machine(self, group, guest, self._placement)
         self._machines[key] = machine
         machine.feed(Boot())
 
-    def stop(self, group: str, generation: Generation, polite: bool, reason: str) -> None:
-        """Turn a VM off; `polite` lets it finish its writes first. Nothing happens if it is off already."""
+    def stop(self, group: str, generation: Generation, polite: bool, reason: str, moved: bool = False) -> None:
+        """Turn a VM off; `polite` lets it finish its writes first. Nothing happens if it is off already.
+
+        `moved`: what it holds waits for `redirect`.
+        """
+        off = PowerOff(reason, "moved" if moved else "terminated")
+        self._feed(group, generation, ShutDown(reason) if polite else off)
+
+    def pause(self, group: str, generation: Generation, move: int) -> None:
+        """Hold a VM between two writes; `on_paused` follows, unless it stops or goes on before."""
+        self._feed(group, generation, Pause(move))
+
+    def go_on(self, group: str, generation: Generation) -> None:
+        """Let a paused VM go on."""
+        self._feed(group, generation, Continue())
+
+    def redirect(self, group: str, generation: Generation, address: str) -> None:
+        """A VM that has moved is served at `address` now: pass on what its clients still ask here."""
+        service = self._moved.get((group, generation))
+        if service is not None:
+            service.redirect(address)
+
+    def resumed(self, group: str, generation: Generation) -> bool:
+        """Whether a VM that serves here goes on from its memory, and has not booted."""
+        machine = self._machines.get((group, generation))
+        return machine is not None and machine.resumed
+
+    def _feed(self, group: str, generation: Generation, event: GuestEvent) -> None:
         machine = self._machines.get((group, generation))
         if machine is not None:
-            machine.feed(ShutDown(reason) if polite else PowerOff(reason))
+            machine.feed(event)
 
     def break_vm(self, group: str, how: str) -> bool:
         """Break the VM of a group: crash (its worker process dies), hang, or application; False when none runs here."""
@@ -164,6 +159,8 @@ class VmHost:
         """Turn every VM off before returning; each calls on_stopped with cause terminated."""
         for key in sorted(self._machines):
             self.stop(*key, polite=False, reason=reason)
+        for service in self._moved.values():
+            service.abort()
 
     def use_path(self, group: str, generation: Generation, path: PathName) -> None:
         """A VM may use one more path."""
@@ -203,9 +200,21 @@ class VmHost:
         """A machine serves."""
         self._on_started(group, generation, address)
 
-    def paused(self, group: str, generation: Generation, reason: str | None) -> None:
+    def frozen(self, group: str, generation: Generation, reason: str | None) -> None:
         """A machine is frozen, or goes on."""
-        self._on_paused(group, generation, reason)
+        self._on_frozen(group, generation, reason)
+
+    def paused(self, group: str, generation: Generation, move: int, image: GuestImage) -> None:
+        """A machine is paused."""
+        self._on_paused(group, generation, move, image)
+
+    async def linger(self, group: str, generation: Generation, service: GuestService) -> None:
+        """Keep the service of a VM that has moved, for those who still ask here."""
+        self._moved[(group, generation)] = service
+        try:
+            await service.linger()
+        finally:
+            del self._moved[(group, generation)]
 
     def went_off(self, group: str, generation: Generation, cause: str, reason: str) -> None:
         """A machine is off for good."""
@@ -238,6 +247,7 @@ class _Machine:
         self._next_ticket = 1
         self._service = GuestService(self._describe, self._append, self._fetch)
         self.address: str | None = None
+        self.resumed = False
 
     def feed(self, event: GuestEvent) -> None:
         """Take in an event. One that arises while effects are performed waits for its turn."""
@@ -267,12 +277,15 @@ class _Machine:
                 self._timers[name] = self._loop.call_later(delay_s, self._fired, name)
             case CancelTimer(name):
                 self._cancel(name)
-            case Online():
+            case Online(_, resumed):
+                self.resumed = resumed
                 self._online()
             case Frozen(reason):
-                self._host.paused(self._group, self._guest.generation, reason)
+                self._host.frozen(self._group, self._guest.generation, reason)
             case Thawed():
-                self._host.paused(self._group, self._guest.generation, None)
+                self._host.frozen(self._group, self._guest.generation, None)
+            case Paused(move, image):
+                self._host.paused(self._group, self._guest.generation, move, image)
             case Stopped(cause, reason):
                 self._stopped(cause, reason)
             case _:
@@ -308,6 +321,12 @@ class _Machine:
         self.address = None
         for name in list(self._timers):
             self._cancel(name)
+        if cause == "moved":
+            self._service.moved()
+            work = self._host.linger(self._group, self._guest.generation, self._service)
+            self._host.keep(work, f"{self._group}: passes requests on")
+            self._host.went_off(self._group, self._guest.generation, cause, reason)
+            return
         self._service.close()
         if cause == "terminated":
             self._service.abort()

@@ -23,6 +23,8 @@ from hvcluster.node.core.guest_io import Acknowledge, Fetched, Refuse
 from hvcluster.node.core.guest_reads import MAX_FETCH
 from hvcluster.node.core.journal import FIRST_SEQUENCE, MAX_PAYLOAD_BYTES, Kind, Record
 
+from .forward import Forwarder
+
 MAX_CONNECTIONS: Final = 256
 """Connections of one VM; one more is dropped at once. 64 VMs on a node then stay below 20,000 open files."""
 
@@ -32,6 +34,8 @@ KEEPALIVE_S: Final = 75.0  # idle connections end then, as with common web serve
 GRACE_S: Final = 1.0  # the last answers of a VM that stopped by itself may take this long to leave
 
 Answer: TypeAlias = Acknowledge | Fetched | Refuse
+
+MOVED: Final = Refuse(0, "moved", "the VM has moved")
 
 STATUS_OF_REFUSAL: Final = {
     "size": 400,
@@ -43,6 +47,7 @@ STATUS_OF_REFUSAL: Final = {
     "application": 500,
     "unknown": 503,
     "damaged": 500,
+    "moved": 503,
 }
 
 
@@ -61,6 +66,7 @@ class GuestService:
         self._socket: socket.socket | None = None
         self._listener: asyncio.Server | None = None
         self._server = _Server(self._handle)
+        self._forwarder: Forwarder | None = None
 
     def bind(self, host: str) -> int:
         """Listen on an ephemeral port of `host` and return it; clients may connect from now on. Raises OSError."""
@@ -97,8 +103,28 @@ class GuestService:
             self._socket.close()
         self._listener = self._socket = None
 
+    def moved(self) -> None:
+        """The VM goes on elsewhere: from now on every request waits until `redirect` says where, and is passed on."""
+        self._forwarder = Forwarder()
+
+    def redirect(self, address: str) -> None:
+        """The VM is served at `address` (host:port)."""
+        if self._forwarder is not None:
+            self._forwarder.redirect(address)
+
+    async def linger(self) -> None:
+        """Stay for those who have not heard yet that the VM has moved; then end."""
+        assert self._forwarder is not None, "moved comes first"
+        await self._forwarder.until_quiet()
+        self.close()
+        await self.drain()
+        await self._forwarder.close()
+
     def abort(self) -> None:
         """Drop every connection at once, as a power failure would."""
+        if self._forwarder is not None:
+            self.close()
+            self._forwarder.end()
         for connection in self._server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
@@ -110,6 +136,8 @@ class GuestService:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.path, request.method:
             case "/", "GET":
+                if self._forwarder is not None:
+                    return await self._forwarder.forward("GET", "/", b"")
                 return web.json_response(self._describe())
             case "/append", "POST":
                 return await self._handle_append(request)
@@ -135,7 +163,10 @@ class GuestService:
             return _closing(_error(413, "size", too_large))
         if not payload:
             return _error(400, "size", "the body is empty; a record needs at least one byte")
-        return self._respond(await self._append(payload))
+        answer = await self._append(payload) if self._forwarder is None else MOVED
+        if isinstance(answer, Refuse) and answer.code == "moved" and self._forwarder is not None:
+            return await self._forwarder.forward("POST", "/append", payload)
+        return self._respond(answer)
 
     async def _handle_records(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -143,7 +174,10 @@ class GuestService:
             limit = int(request.query.get("limit", MAX_FETCH))
         except ValueError:
             return _error(400, "query", "from and limit are whole numbers")
-        return self._respond(await self._fetch(first, limit))
+        answer = await self._fetch(first, limit) if self._forwarder is None else MOVED
+        if isinstance(answer, Refuse) and answer.code == "moved" and self._forwarder is not None:
+            return await self._forwarder.forward("GET", f"/records?from={first}&limit={limit}", b"")
+        return self._respond(answer)
 
     def _respond(self, answer: Answer) -> web.StreamResponse:
         match answer:

@@ -58,6 +58,13 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
         ("move",), ("Name", "Node"), {"Name": ARGUMENT, "Node": "--to", "Wait": "--wait", "Cancel": "--cancel"},
         frozenset({"Cancel"}),
     ),
+    "Move-ClusterVirtualMachineRole": Cmdlet(
+        ("move",),
+        ("Name", "Node"),
+        {"Name": ARGUMENT, "Node": "--to", "MigrationType": "--type", "Cancel": "--cancel"},
+        frozenset({"Cancel"}),
+        {"MigrationType": {"live": "live", "shutdown": "shutdown"}},
+    ),
     "Start-ClusterGroup": Cmdlet(("online",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Stop-ClusterGroup": Cmdlet(("offline",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Start-ClusterNode": Cmdlet(
@@ -127,7 +134,6 @@ INSTEAD: Final[dict[str, str]] = {
     "Get-ClusterAvailableDisk": "`hvc status` shows every LUN and what it is for",
     "Start-ClusterResource": "a group is one disk and one VM, brought online together: `hvc start group NAME`",
     "Stop-ClusterResource": "a group is one disk and one VM, taken offline together: `hvc stop group NAME`",
-    "Move-ClusterVirtualMachineRole": "a VM is not migrated live; `hvc move group NAME --node NODE` boots it again",
     "Test-ClusterResourceFailure": "break what the resource stands on: `hvc cut NODE array`, `hvc kill NODE`",
     "Clear-ClusterDiskReservation": "reservations are preempted by the next owner; `hvc journal` shows them",
 }

@@ -6,27 +6,48 @@ Law: arguments in, words out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from hvcluster.orchestrator.observer import Observer
 
 from hvcluster.orchestrator.errors import Exit, Failure
 from hvcluster.orchestrator.lab_reader import near
 
 from .options import SECONDS, Choice, lab_options
 
+PROGRESS_S: Final = 0.1
+"""Between two looks at a migration that somebody waits for."""
+
 
 @click.command()
 @click.argument("vm")
 @click.option("--to", "--node", "target", metavar="NODE", help="Where to; the best node if left out.")
+@click.option(
+    "--type",
+    "how",
+    type=click.Choice(["live", "shutdown"]),
+    default="live",
+    show_default=True,
+    help="live: it goes on from its memory; shutdown: it boots there.",
+)
+@click.option("--cancel", is_flag=True, help="End its live migration instead; the same as `hvc cancel-move`.")
 @lab_options
-def move(vm: str, target: str | None, choice: Choice) -> None:
-    """Move a VM to another node, planned: no detection, a short pause for its clients.
+def move(vm: str, target: str | None, how: str, cancel: bool, choice: Choice) -> None:
+    """Move a VM to another node, planned. Live: its clients wait for some hundredths of a second, and see no error.
 
     \b
     hvc move D1 --to HyperV-2
+    hvc move D1 --type shutdown     it boots again on the best of the other nodes
     """
+    if cancel:
+        click.echo(asyncio.run(_cancel_move(vm, choice)))
+        return
 
     async def work() -> str:
         from hvcluster.orchestrator.driver import member
@@ -38,8 +59,13 @@ def move(vm: str, target: str | None, choice: Choice) -> None:
         name = _vm_name(vm, [group.name for group in driver.definition.groups])
         node = 0 if target is None else (await member(driver, target, Role.NODE)).node
         async with Observer(driver) as observer:
-            request = node_pb2.MoveGroupRequest(group=name, target=node)
-            reply = await observer.request(node_pb2.OperatorRequest(move_group=request))
+            request = node_pb2.MoveGroupRequest(group=name, target=node, type=how)
+            showing = asyncio.create_task(_show_migration(observer, name), name="progress")
+            try:
+                reply = await observer.request(node_pb2.OperatorRequest(move_group=request))
+            finally:
+                showing.cancel()
+                await asyncio.wait((showing,))
             picture = await observer.look()
         group = picture.group(name)
         if group is None:
@@ -47,6 +73,46 @@ def move(vm: str, target: str | None, choice: Choice) -> None:
         return f"{name} is {group.state.lower()} on {picture.node_name(group.owner)}, generation {group.generation}"
 
     click.echo(asyncio.run(work()))
+
+
+async def _show_migration(observer: Observer, vm: str) -> None:
+    """Say on standard error how far the migration of a VM is, as often as that changes."""
+    said = ""
+    while True:
+        with contextlib.suppress(Failure):
+            picture = await observer.look()
+            group = picture.group(vm)
+            now = _migration_words(picture.migration(vm), group is not None and group.queued)
+            if now and now != said:
+                click.echo(f"{vm}: {now}", err=True)
+            said = now or said
+        await asyncio.sleep(PROGRESS_S)
+
+
+def _migration_words(state: str, queued: bool) -> str:
+    if queued:
+        return "queued for move"
+    words = {"SETUP": "setting up", "DATA_TRANSFER": "copying memory", "MOVE": "paused for the last of it"}
+    return words.get(state, "")
+
+
+@click.command("cancel-move")
+@click.argument("vm")
+@lab_options
+def cancel_move(vm: str, choice: Choice) -> None:
+    """End a live migration that is under way or queued; the VM stays where it is."""
+    click.echo(asyncio.run(_cancel_move(vm, choice)))
+
+
+async def _cancel_move(vm: str, choice: Choice) -> str:
+    from hvcluster.orchestrator.observer import Observer
+    from hvcluster.v1 import node_pb2
+
+    driver = choice.driver()
+    name = _vm_name(vm, [group.name for group in driver.definition.groups])
+    async with Observer(driver) as observer:
+        request = node_pb2.CancelMoveRequest(group=name)
+        return (await observer.request(node_pb2.OperatorRequest(cancel_move=request))).text
 
 
 @click.command()

@@ -1,0 +1,102 @@
+"""The migration network: memory of VMs on its way from one machine to another, at so many bytes a second.
+
+Law: moves no bytes, only time. Each chunk needs both machines and the wire between them; a stream that stands still
+for too long is given up, as a deadline does on a real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hvcluster.model.vocabulary import US_PER_S
+from hvcluster.node.core import effects as ef
+from hvcluster.node.core import events as ev
+from hvcluster.node.core import guest_io as gio
+
+if TYPE_CHECKING:
+    from .machines import Machine
+    from .world import World
+
+BYTES_PER_S = 100 << 20  # a network of 1 Gbit/s
+CHUNK_US = 20_000
+LEAST_US = 200  # of any call on it
+STALL_US = US_PER_S
+MOST_SLOWNESS = 20.0  # a slow network delays every message; a stream suffers less
+
+
+class MemoryStream:
+    """One SendMemory under way."""
+
+    def __init__(self, world: World, machine: Machine, effect: ef.SendMemory) -> None:
+        self._world = world
+        self._machine = machine
+        self._life = machine.life
+        self._token = effect.token
+        self._to = effect.to
+        self._left_us = max(LEAST_US, effect.size * US_PER_S // BYTES_PER_S)
+        self._stalled_us = 0
+        self._over = False
+        self._next()
+
+    def _next(self) -> None:
+        self._world.after(min(CHUNK_US, self._left_us), self._moved, min(CHUNK_US, self._left_us))
+
+    def _moved(self, passed_us: int) -> None:
+        if self._over or self._machine.life != self._life:
+            return
+        network, sender, target = self._world.network, self._machine, self._world.machines[self._to]
+        ways = ((sender.node, self._to), (self._to, sender.node))
+        if not target.alive:
+            self.end(False, "the connection was refused or lost")
+            return
+        if sender.frozen or target.frozen or any(way in network.peer_cut for way in ways):
+            self._stalled_us += CHUNK_US
+            if self._stalled_us >= STALL_US and not sender.frozen:
+                self.end(False, "nothing was taken for a second")
+                return
+            self._world.after(CHUNK_US, self._moved, 0)
+            return
+        self._stalled_us = 0
+        self._left_us -= int(passed_us / min(network.slowness, MOST_SLOWNESS))
+        if self._left_us <= 0:
+            self.end(True, "")
+        else:
+            self._left_us = max(LEAST_US, self._left_us)
+            self._next()
+
+    def end(self, ok: bool, reason: str) -> None:
+        """Answer, once."""
+        if not self._over:
+            self._over = True
+            self._machine.streams.pop(self._token, None)
+            self._machine.deliver(ev.MemorySent(self._token, ok, reason))
+
+
+def migrating(world: World, machine: Machine) -> dict[type, Callable[[Any], None]]:
+    """How a machine performs the effects that live migration needs."""
+
+    def to_vm(effect: ef.PauseVm | ef.ContinueVm, event: gio.GuestEvent) -> None:
+        sim = machine.guests.get(effect.group)
+        if sim is not None and sim.generation == effect.generation:
+            sim.handle(event)
+
+    def go_on(effect: ef.ContinueVm) -> None:
+        world.judge.vm_continued(effect.group, effect.generation)
+        to_vm(effect, gio.Continue())
+
+    def send(effect: ef.SendMemory) -> None:
+        machine.streams[effect.token] = MemoryStream(world, machine, effect)
+
+    def cancel(effect: ef.CancelMemory) -> None:
+        stream = machine.streams.get(effect.token)
+        if stream is not None:
+            stream.end(False, "it was cancelled")
+
+    return {
+        ef.PauseVm: lambda effect: to_vm(effect, gio.Pause(effect.move)),
+        ef.ContinueVm: go_on,
+        ef.RedirectVm: lambda effect: world.clients.redirected(effect.group),
+        ef.SendMemory: send,
+        ef.CancelMemory: cancel,
+    }
