@@ -80,7 +80,7 @@ _LOSSES: Final = frozenset({"QUORUM_LOST", "NODE_REMOVED", "SERVICE_STOPPED", "S
 """What a node that was lost may have recorded itself."""
 _HELD_UP: Final = frozenset({"GROUP_WAITING", "GROUP_FAILED", "GROUP_CONFLICT", "GROUP_PREEMPTED"})
 """Why a group that should have run did not yet."""
-_FAILURES: Final = frozenset({"RESOURCE_FAILED", "DISK_LOST", "VM_STOPPED", "PATH_DOWN"})
+_FAILURES: Final = frozenset({"RESOURCE_FAILED", "DISK_LOST", "DISK_SUPERSEDED", "VM_STOPPED", "PATH_DOWN"})
 
 
 @dataclass(frozen=True, slots=True)
