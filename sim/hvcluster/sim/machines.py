@@ -24,7 +24,7 @@ from hvcluster.node.core.saved import SavedState
 
 from .disks import saved_after
 from .guests import SimGuest, switched_on
-from .memory import MemoryStream, migrating
+from .memory import MemoryStream, Migrations
 from .storage import Link
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Machine:
             ef.Record: self._record,
             ef.StartVm: self._start_vm,
             ef.StopVm: self._stop_vm,
-            **migrating(world, self),
+            **Migrations(world, self).performs(),
             ef.UsePath: self._use_path,
             ef.CheckVm: self._check_vm,
             ef.Announce: self._announce,

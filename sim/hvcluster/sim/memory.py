@@ -73,30 +73,42 @@ class MemoryStream:
             self._machine.deliver(ev.MemorySent(self._token, ok, reason))
 
 
-def migrating(world: World, machine: Machine) -> dict[type, Callable[[Any], None]]:
+class Migrations:
     """How a machine performs the effects that live migration needs."""
 
-    def to_vm(effect: ef.PauseVm | ef.ContinueVm, event: gio.GuestEvent) -> None:
-        sim = machine.guests.get(effect.group)
+    def __init__(self, world: World, machine: Machine) -> None:
+        self._world = world
+        self._machine = machine
+
+    def performs(self) -> dict[type, Callable[[Any], None]]:
+        """What to do for each kind of effect."""
+        return {
+            ef.PauseVm: self._pause,
+            ef.ContinueVm: self._go_on,
+            ef.RedirectVm: self._redirect,
+            ef.SendMemory: self._send,
+            ef.CancelMemory: self._cancel,
+        }
+
+    def _to_vm(self, effect: ef.PauseVm | ef.ContinueVm, event: gio.GuestEvent) -> None:
+        sim = self._machine.guests.get(effect.group)
         if sim is not None and sim.generation == effect.generation:
             sim.handle(event)
 
-    def go_on(effect: ef.ContinueVm) -> None:
-        world.judge.vm_continued(effect.group, effect.generation)
-        to_vm(effect, gio.Continue())
+    def _pause(self, effect: ef.PauseVm) -> None:
+        self._to_vm(effect, gio.Pause(effect.move))
 
-    def send(effect: ef.SendMemory) -> None:
-        machine.streams[effect.token] = MemoryStream(world, machine, effect)
+    def _go_on(self, effect: ef.ContinueVm) -> None:
+        self._world.judge.vm_continued(effect.group, effect.generation)
+        self._to_vm(effect, gio.Continue())
 
-    def cancel(effect: ef.CancelMemory) -> None:
-        stream = machine.streams.get(effect.token)
+    def _redirect(self, effect: ef.RedirectVm) -> None:
+        self._world.clients.redirected(effect.group)
+
+    def _send(self, effect: ef.SendMemory) -> None:
+        self._machine.streams[effect.token] = MemoryStream(self._world, self._machine, effect)
+
+    def _cancel(self, effect: ef.CancelMemory) -> None:
+        stream = self._machine.streams.get(effect.token)
         if stream is not None:
             stream.end(False, "it was cancelled")
-
-    return {
-        ef.PauseVm: lambda effect: to_vm(effect, gio.Pause(effect.move)),
-        ef.ContinueVm: go_on,
-        ef.RedirectVm: lambda effect: world.clients.redirected(effect.group),
-        ef.SendMemory: send,
-        ef.CancelMemory: cancel,
-    }
