@@ -76,6 +76,18 @@ def test_routes_are_counted_against_those_that_should_be_there() -> None:
     assert [route for route in node if not route[2]] == [("A", 1, False), ("A", 3, False)]
 
 
+@pytest.mark.parametrize(
+    ("drain", "words"),
+    [("NOT_INITIATED", "PAUSED  "), ("IN_PROGRESS", "PAUSED (draining)"), ("COMPLETED", "PAUSED (drained)"),
+     ("FAILED", "PAUSED (drain failed)")],
+)  # fmt: skip
+def test_a_paused_node_says_how_far_its_drain_is(drain: str, words: str) -> None:
+    """Planned work: whoever waits for an empty node reads it beside its state."""
+    reply = answer(2, ALL)
+    reply.nodes[0].state, reply.nodes[0].drain = "PAUSED", drain
+    assert words in shown(picture(reply), 110)
+
+
 def test_a_node_that_is_down_is_no_reason_for_a_route() -> None:
     """Only peers that are up are expected to be heard."""
     assert "2 of 2 up" in shown(picture(answer(2, [("A", 3, True), ("B", 3, True)], down=(1,))), 80)

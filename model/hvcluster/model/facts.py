@@ -84,7 +84,7 @@ class FactKind(Enum):
     DISK_MISSING = ("RES", 1034, "a disk is missing")
     DISK_LOST = ("RES", 1038, "the reservation on a disk is gone")
     DISK_OFFLINE = ("RES", 0, "the disk is no longer in use here")
-    VM_STARTING = ("RCM", 0, "a VM boots from its VHD")
+    VM_STARTING = ("RCM", 0, "a VM starts")
     VM_ONLINE = ("RCM", 0, "a VM is online")
     VM_PAUSED_CRITICAL = ("RCM", 0, "a VM has lost its disk and is frozen")
     VM_RESUMED = ("RCM", 0, "a frozen VM goes on")

@@ -5,7 +5,7 @@ Law: layout only; what is shown comes from the picture, words as the product's o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,6 +19,9 @@ from hvcluster.orchestrator.picture import Picture, key_text
 from hvcluster.orchestrator.state import Life, Role
 from hvcluster.orchestrator.views import lun_use, witness_holder
 
+if TYPE_CHECKING:
+    from hvcluster.v1 import node_pb2
+
 _COLOURS = {
     "UP": "green", "ONLINE": "green", "DOWN": "red", "FAILED": "red", "OFFLINE": "red", "PENDING": "yellow",
     "JOINING": "yellow", "ISOLATED": "yellow", "PAUSED": "yellow", "running": "green", "frozen": "cyan", "dead": "red",
@@ -27,6 +30,10 @@ _COLOURS = {
 
 _STATUSES = ("ISOLATED", "QUARANTINED")
 """Of a node with one of these people want to know it before whether it is up."""
+
+_DRAINS: Final = {
+    "IN_PROGRESS": ("draining", "yellow"), "COMPLETED": ("drained", ""), "FAILED": ("drain failed", "red"),
+}  # fmt: skip
 
 WIDE: Final = 110
 """From here on the reason of a group fits beside it; below it goes under the table."""
@@ -89,7 +96,7 @@ def nodes(picture: Picture) -> Table:
         table.add_row(
             node.name,
             str(node.id),
-            _word("?" if row is None else row.status if row.status in _STATUSES else row.state),
+            _node_state(row),
             "-" if row is None else str(row.dynamic_weight),
             _word(service),
             "-" if answer is None else _ups([up for _, _, up in picture.routes(node.id)]),
@@ -97,6 +104,13 @@ def nodes(picture: Picture) -> Table:
             "-" if answer is None else str(len(answer.vms)),
         )
     return table
+
+
+def _node_state(row: node_pb2.NodeRow | None) -> Text:
+    """What the database says of a node, and how far its drain is."""
+    state = _word("?" if row is None else row.status if row.status in _STATUSES else row.state)
+    drain = _DRAINS.get(row.drain) if row is not None else None
+    return state if drain is None else Text.assemble(state, (f" ({drain[0]})", drain[1]))
 
 
 def _ups(ups: list[bool]) -> Text:
