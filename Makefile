@@ -46,6 +46,10 @@ study: setup-dev ## Run the worked example of docs/studies.md again: its tables 
 test: setup-dev ## Run every check and every test
 	$(BIN)/python -m pytest -n $(TEST_JOBS) $(PYTEST_ARGS)
 
+.PHONY: stories
+stories: setup-dev ## Tell every story of scenarios/ on real processes
+	HVC_STORIES=all $(BIN)/python -m pytest tests/orchestrator/test_scenarios.py $(PYTEST_ARGS)
+
 .PHONY: docker-test
 docker-test: setup-dev ## Run the tests that need a Docker engine
 	$(BIN)/python -m pytest tests/docker $(PYTEST_ARGS)

@@ -160,7 +160,7 @@ shown is there in every profile. That a cluster is defined once and nothing of i
 row. How the behaviour differs in detail, and why, is in [divergence](divergence.md) too.
 
 A scenario is a file in `scenarios/`, run in the simulator (`tests/scenarios/test_in_simulator.py`) and on real
-processes (`tests/orchestrator/test_scenarios.py`).
+processes (`make stories`; `make test` tells some).
 """
 _FOOT: Final = """\
 `make conformance` writes this file from `tests/house/conformance.toml` and the marker `conforms` of the tests.
