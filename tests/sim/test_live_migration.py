@@ -95,6 +95,17 @@ def test_a_failed_live_migration_leaves_the_vm_where_it_runs() -> None:
     assert owners(world) == {"D1": TWO}
 
 
+def test_memory_on_a_slow_network_arrives_all_the_same() -> None:
+    """8 Live migration: five times as slow is late, and not for ever on its way."""
+    world = lab(1)
+    world.network.slowness = 5.0
+    events = world.events
+    ask(world, ev.MoveGroup("D1", TWO))
+    wait(world, 60)
+    assert owners(world) == {"D1": TWO}
+    assert world.events - events < 60 * 1000
+
+
 @pytest.mark.conforms("live-migration-2012", "parallel-migrations")
 @pytest.mark.parametrize(("profile", "at_once"), [("ws2012r2", 2), ("ws2022", 1)])
 def test_excess_migrations_wait_for_their_turn(profile: str, at_once: int) -> None:

@@ -40,9 +40,10 @@ class MemoryStream:
         self._next()
 
     def _next(self) -> None:
-        self._world.after(min(CHUNK_US, self._left_us), self._moved, min(CHUNK_US, self._left_us))
+        part_us = min(CHUNK_US, self._left_us)
+        self._world.after(int(part_us * min(self._world.network.slowness, MOST_SLOWNESS)), self._moved, part_us)
 
-    def _moved(self, passed_us: int) -> None:
+    def _moved(self, part_us: int) -> None:
         if self._over or self._machine.life != self._life:
             return
         network, sender, target = self._world.network, self._machine, self._world.machines[self._to]
@@ -58,11 +59,10 @@ class MemoryStream:
             self._world.after(CHUNK_US, self._moved, 0)
             return
         self._stalled_us = 0
-        self._left_us -= int(passed_us / min(network.slowness, MOST_SLOWNESS))
+        self._left_us -= part_us
         if self._left_us <= 0:
             self.end(True, "")
         else:
-            self._left_us = max(LEAST_US, self._left_us)
             self._next()
 
     def end(self, ok: bool, reason: str) -> None:
