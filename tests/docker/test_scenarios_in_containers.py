@@ -25,6 +25,7 @@ STORIES = (
     "node-killed",  # docker kill
     "late-write-refused",  # docker pause
     "minority-cut-off",  # docker network disconnect
+    "even-split-file-share",  # the same for two nodes at once, and a witness in a container of its own
     "array-power-lost",  # an array with a cache, killed
     "slow-network",  # through each node's chaos service
     "orchestrator-killed",  # the project's onlooker

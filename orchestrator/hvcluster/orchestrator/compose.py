@@ -78,6 +78,9 @@ class Compose:
             raise Failure(Exit.REFUSED, "docker is not installed", "install it, or use a local lab: `hvc up`")
         self.project = project
         self._definition = definition
+        self._wiring = asyncio.Lock()
+        """One change of a network at a time: of several at once an engine may keep an endpoint for good, and with it
+        the network."""
 
     @property
     def definition(self) -> ClusterDefinition:
@@ -210,9 +213,10 @@ class Compose:
         """A whole wire both ways is a network disconnected; anything finer is asked of the node itself."""
         networks = compose_lab.networks_of(cut.wire, cut.name) if cut.way is Way.BOTH else ()
         found = await self._container(name)
-        for network in networks:
-            if network in found.networks:
-                await docker("network", "disconnect", f"{self.project}_{network}", found.id)
+        async with self._wiring:
+            for network in networks:
+                if network in found.networks:
+                    await docker("network", "disconnect", f"{self.project}_{network}", found.id)
         if not networks:
             await chaos.cut(self._admin(found), name, cut)
 
@@ -220,10 +224,11 @@ class Compose:
         """Connect the networks again, with the names peers know, and heal what the node itself cut."""
         found = await self._container(name)
         networks = compose_lab.NETWORKS if cut is None else compose_lab.networks_of(cut.wire, cut.name)
-        for network in networks:
-            if network not in found.networks:
-                alias = f"{found.service}.{network}" if network == compose_lab.NODE_ALIAS else found.service
-                await docker("network", "connect", "--alias", alias, f"{self.project}_{network}", found.id)
+        async with self._wiring:
+            for network in networks:
+                if network not in found.networks:
+                    alias = f"{found.service}.{network}" if network == compose_lab.NODE_ALIAS else found.service
+                    await docker("network", "connect", "--alias", alias, f"{self.project}_{network}", found.id)
         if found.life is Life.RUNNING:
             with contextlib.suppress(Failure):  # no cut of its own to heal, or no chaos service
                 await chaos.heal(self._admin(await self._container(name)), name, cut)
