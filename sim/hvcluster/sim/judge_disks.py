@@ -38,6 +38,7 @@ class _Disk:
         "generations",
         "group",
         "handed",
+        "online",
         "payloads",
         "registered",
         "reserved",
@@ -49,6 +50,7 @@ class _Disk:
     def __init__(self, group: str) -> None:
         self.group = group
         self.fence = 0
+        self.online: set[int] = set()  # generations that completed step 5
         self.handed = 0  # the newest generation whose paused VM was handed over
         self.tails: list[Tail] = [genesis(group)]
         self.payloads: list[bytes] = [b""]
@@ -158,6 +160,7 @@ class Disks:
         disk = self._by_group[str(fact.get("group"))]
         generation = int(fact.get("generation") or 0)
         disk.fence = max(disk.fence, generation)
+        disk.online.add(generation)
         mine = ReservationKey(Generation(generation), fact.node).encode()
         initiator = initiator_name(self._world.definition.node_name(fact.node))
         taken = disk.taken.get(initiator, 0)
@@ -219,13 +222,16 @@ class Disks:
     # one life
 
     def vm_started(self, machine: Machine, start: StartVm) -> None:
-        """A VM boots: a generation has one life, on one node."""
+        """A VM boots: a generation has one life, on one node, after its disk was reserved for it.
+
+        A newer generation may have its disk by then: a node that was frozen between the two goes on where it was, and
+        the array refuses what its VM writes.
+        """
         life = (start.group, start.generation)
         if life in self._lives:
             raise self._broken(f"generation {start.generation} of {start.group} boots on node {machine.node} again")
         self._lives[life] = machine.node
-
-        if start.generation != self._by_group[start.group].fence:
+        if start.generation not in self._by_group[start.group].online:
             raise self._broken(
                 f"generation {start.generation} of {start.group} starts on node {machine.node} "
                 "before its disk is reserved for it"
