@@ -50,6 +50,10 @@ test: setup-dev ## Run every check and every test
 stories: setup-dev ## Tell every story of scenarios/ on real processes
 	HVC_STORIES=all $(BIN)/python -m pytest tests/orchestrator/test_scenarios.py $(PYTEST_ARGS)
 
+.PHONY: iscsi-conformance
+iscsi-conformance: setup ## Run libiscsi's conformance suite against the array
+	@$(BIN)/python tools/iscsi_conformance.py $(ARGS)
+
 .PHONY: docker-test
 docker-test: setup-dev ## Run the tests that need a Docker engine
 	$(BIN)/python -m pytest tests/docker $(PYTEST_ARGS)

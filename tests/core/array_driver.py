@@ -23,16 +23,18 @@ from hvcluster.san.core.effects import (
     DiscardBlocks,
     Effect,
     EndSession,
+    FillBlocks,
     FlushBlocks,
     JournalEntry,
     LoginAnswer,
     LunImage,
+    MapBlocks,
     ReadBlocks,
     Respond,
     SaveImage,
     WriteBlocks,
 )
-from hvcluster.san.core.events import AdminEvent, BlocksRead, CommandReceived, Event, Login, Logout
+from hvcluster.san.core.events import AdminEvent, BlocksMapped, BlocksRead, CommandReceived, Event, Login, Logout
 
 LUN = LunId(2)
 BLOCKS = 64
@@ -75,7 +77,7 @@ class Bench:
         self.effects += done
         return done
 
-    def _perform(self, effect: Effect) -> BlocksRead | None:
+    def _perform(self, effect: Effect) -> BlocksRead | BlocksMapped | None:
         match effect:
             case SaveImage():
                 if effect.image is None:
@@ -94,6 +96,11 @@ class Bench:
                 start = effect.lba * BLOCK_BYTES
                 data = bytes(self.media[effect.lun][start : start + effect.blocks * BLOCK_BYTES])
                 return BlocksRead(effect.token, data if self.readable else None)
+            case FillBlocks():
+                start, block = effect.lba * BLOCK_BYTES, effect.block or bytes(BLOCK_BYTES)
+                self.media[effect.lun][start : start + effect.blocks * BLOCK_BYTES] = block * effect.blocks
+            case MapBlocks():
+                return BlocksMapped(effect.token, len(self.media[effect.lun]) // BLOCK_BYTES - effect.lba, True)
             case FlushBlocks() | Respond() | LoginAnswer() | EndSession() | AdminAnswer() | JournalEntry():
                 pass
         return None

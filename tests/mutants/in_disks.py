@@ -36,11 +36,12 @@ from hvcluster.node.core.procedure import Answers, Steps, ask
 from hvcluster.node.core.quorum import Quorum
 from hvcluster.node.core.reservation import Seen, preempt, register, reserve, unregister
 from hvcluster.node.core.roles import REPORTED, Roles
-from hvcluster.san.core import array, effects
+from hvcluster.san.core import effects
 from hvcluster.san.core.array import Array
 from hvcluster.san.core.conflicts import Access
 from hvcluster.san.core.events import Login, Logout
 from hvcluster.san.core.reservations import Outcome, Reservations
+from hvcluster.san.core.unit import LogicalUnit
 from tests.mutants.patching import Patch, breaks
 
 # the reservation procedure
@@ -291,11 +292,11 @@ def a_vm_begins_its_journal_anew(patch: Patch) -> None:
 def the_array_forgets_reservations(patch: Patch) -> None:
     """An array that restarts has forgotten every registration."""
 
-    def save(self: array._Lun) -> effects.SaveImage:
+    def save(self: LogicalUnit) -> effects.SaveImage:
         image = effects.LunImage(self.id, self.blocks, tuple(sorted(self.initiators)))
         return effects.SaveImage(self.id, image)
 
-    patch.set(array._Lun, "save", save)
+    patch.set(LogicalUnit, "save", save)
 
 
 @breaks("PREEMPT removes the registrations of the key it names")

@@ -162,6 +162,103 @@ class PersistentReserveIn:
     action: ReserveIn
 
 
+@value
+class OrWrite:
+    """ORWRITE: what the medium holds or `data`, bit by bit, in one step."""
+
+    lba: int
+    data: bytes
+    fua: bool = True
+
+
+@value
+class Verify:
+    """VERIFY: the blocks can be read and, where `expected` is given, are equal to it, or MISCOMPARE."""
+
+    lba: int
+    blocks: int
+    expected: bytes | None = None
+
+
+@value
+class WriteSame:
+    """WRITE SAME: one `block` of 512 bytes, again and again; with `unmap` the blocks are unmapped, whatever it holds.
+
+    Zero `blocks`: up to the end of the unit.
+    """
+
+    lba: int
+    blocks: int
+    block: bytes
+    unmap: bool = False
+
+
+@value
+class Unmap:
+    """UNMAP: these extents (first block, blocks) read as zeros and need no room."""
+
+    extents: tuple[tuple[int, int], ...]
+
+
+@value
+class Prefetch:
+    """PRE-FETCH: the blocks may be wanted soon."""
+
+    lba: int
+    blocks: int
+
+
+@value
+class GetLbaStatus:
+    """GET LBA STATUS: whether the blocks from `lba` on are mapped."""
+
+    lba: int
+
+
+@value
+class StartStop:
+    """START STOP UNIT: make ready, or stop; with `load` the medium is loaded or ejected."""
+
+    start: bool
+    load: bool = False
+
+
+@value
+class PreventRemoval:
+    """PREVENT ALLOW MEDIUM REMOVAL."""
+
+    prevent: bool
+
+
+@value
+class ReserveUnit:
+    """RESERVE (6) of SPC-2: the whole unit for one nexus until it releases it or is lost."""
+
+
+@value
+class ReleaseUnit:
+    """RELEASE (6) of SPC-2."""
+
+
+class Topic(Enum):
+    """What an `Ask` asks for; the value is the command's name."""
+
+    INQUIRY = "INQUIRY"
+    REPORT_LUNS = "REPORT LUNS"
+    REQUEST_SENSE = "REQUEST SENSE"
+    MODE_SENSE = "MODE SENSE"
+    MODE_SELECT = "MODE SELECT"
+    OPERATION_CODES = "REPORT SUPPORTED OPERATION CODES"
+    DEFECTS = "READ DEFECT DATA"
+
+
+@value
+class Ask:
+    """A command whose data describes the unit: the array says how the unit is, and its face writes the data."""
+
+    topic: Topic
+
+
 Command: TypeAlias = (
     TestUnitReady
     | ReadCapacity
@@ -172,6 +269,22 @@ Command: TypeAlias = (
     | PersistentReserveOut
     | PersistentReserveIn
 )
+"""What nodes ask of the array."""
+DeviceCommand: TypeAlias = (
+    Command
+    | OrWrite
+    | Verify
+    | WriteSame
+    | Unmap
+    | Prefetch
+    | GetLbaStatus
+    | StartStop
+    | PreventRemoval
+    | ReserveUnit
+    | ReleaseUnit
+    | Ask
+)
+"""What initiators of any kind ask of a disk."""
 
 
 @value
@@ -225,7 +338,29 @@ class Capabilities:
     types: tuple[ReservationType, ...]
 
 
-Payload: TypeAlias = bytes | Capacity | Keys | Reservation | FullStatus | Capabilities | None
+@value
+class Mapping:
+    """GET LBA STATUS: the state of `blocks` blocks from the one that was asked for."""
+
+    blocks: int
+    mapped: bool
+
+
+@value
+class Unit:
+    """How a unit is, for the face that describes it.
+
+    `luns`: those that the initiator sees, sorted; `sense`: what it was not told yet.
+    """
+
+    blocks: int
+    thin: bool
+    removable: bool
+    luns: tuple[int, ...] = ()
+    sense: Sense | None = None
+
+
+Payload: TypeAlias = bytes | Capacity | Keys | Reservation | FullStatus | Capabilities | Mapping | Unit | None
 
 
 @value

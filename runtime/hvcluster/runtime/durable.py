@@ -5,6 +5,7 @@ mixture and never half of either. Temporary file in the same directory, fsync, r
 """
 
 import contextlib
+import ctypes
 import os
 from pathlib import Path
 
@@ -60,3 +61,18 @@ def make_directory(path: Path) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         sync_directory(folder.parent)
+
+
+_KEEP_SIZE_AND_PUNCH = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+
+
+def punch(file: int, offset: int, size: int) -> bool:
+    """Let a range of an open file read as zeros without taking room; False where the file system cannot."""
+    if size == 0:
+        return True
+    try:
+        call = ctypes.CDLL(None, use_errno=True).fallocate
+    except (OSError, AttributeError):  # not Linux
+        return False
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return bool(call(file, _KEEP_SIZE_AND_PUNCH, offset, size) == 0)

@@ -17,6 +17,7 @@ from hvcluster.model.scsi import (
     CompareAndWrite,
     FullStatus,
     Keys,
+    Mapping,
     Nexus,
     Payload,
     PersistentReserveIn,
@@ -34,6 +35,7 @@ from hvcluster.model.scsi import (
     Status,
     SynchronizeCache,
     TestUnitReady,
+    Unit,
     Write,
 )
 from hvcluster.model.vocabulary import BLOCK_BYTES, LunId, PathName
@@ -204,6 +206,8 @@ def result_to_wire(tag: int, result: Result) -> san_pb2.ScsiResult:
             wire.capabilities.aptpl_capable = payload.aptpl_capable
             wire.capabilities.aptpl_active = payload.aptpl_active
             wire.capabilities.types.extend(payload.types)
+        case Mapping() | Unit():  # nodes ask for neither
+            pass
     return wire
 
 

@@ -24,6 +24,8 @@ from hvcluster.v1 import san_pb2_grpc
 
 from .core.effects import AdminError
 from .core.events import AdminEvent, CreateLun, ResizeLun, Unmask
+from .iscsi.chap import Secrets
+from .iscsi.portal import Portals
 from .journal import Journal
 from .media import Media, MediaError
 from .services import CHAOS_SERVICES, SERVICES, Admin, Chaos, Paths
@@ -66,6 +68,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ID:INITIATOR",
         help="let this initiator see this LUN",
     )
+    parser.add_argument(
+        "--iscsi-port", type=int, action="append", default=[], metavar="PORT",
+        help="serve iSCSI here as well; again for a further portal; 0: any",
+    )  # fmt: skip
+    parser.add_argument(
+        "--removable", type=int, action="append", default=[], metavar="ID", help="this LUN has a removable medium"
+    )
+    parser.add_argument(
+        "--thick", type=int, action="append", default=[], metavar="ID", help="this LUN is fully provisioned"
+    )
+    parser.add_argument(
+        "--chap", type=Path, metavar="FILE",
+        help="initiators have to prove who they are: lines of NAME SECRET, and one `=NAME SECRET` for the array itself",
+    )  # fmt: skip
     parser.add_argument("--allow-chaos", action="store_true", help="serve the calls that inject faults")
     parser.add_argument(
         "--power-loss-safe",
@@ -125,10 +141,34 @@ def _unmasked(lun: LunId, name: str) -> Callable[[int], AdminEvent]:
     return lambda request: Unmask(request, lun, name)
 
 
+def _secrets(file: Path | None) -> Secrets | None:
+    """CHAP secrets of a file. Raises SetupError."""
+    if file is None:
+        return None
+    users: dict[str, str] = {}
+    own = ("", "")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise SetupError(f"--chap {file}: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        name, _, secret = line.strip().partition(" ")
+        if not name or name.startswith("#"):
+            continue
+        if not secret:
+            raise SetupError(f"--chap {file}, line {number}: write a name and a secret")
+        if name.startswith("="):
+            own = (name[1:], secret)
+        else:
+            users[name] = secret
+    return Secrets(users, *own)
+
+
 async def _serve(options: argparse.Namespace, media: Media, journal: Journal) -> None:
     log = logs.get()
     stop = signals.install()
-    target = Target(media, journal)
+    thick = frozenset(LunId(lun) for lun in options.thick)
+    target = Target(media, journal, thick=thick, removable=frozenset(LunId(lun) for lun in options.removable))
     await _make_luns(target, media, options)
 
     def register(server: grpc.aio.Server) -> None:
@@ -145,6 +185,13 @@ async def _serve(options: argparse.Namespace, media: Media, journal: Journal) ->
             served = await channels.serve(register, services, options.bind, port)
             stack.push_async_callback(served.stop)
             bound["grpc" if index == 0 else f"grpc{index + 1}"] = served.port
+        if options.iscsi_port:
+            portals = Portals(
+                target, options.name, _secrets(options.chap), lambda lun: lun not in thick, logs.OncePerSender(log)
+            )
+            stack.push_async_callback(portals.close, "the array stops")
+            for index, port in enumerate(options.iscsi_port):
+                bound["iscsi" if index == 0 else f"iscsi{index + 1}"] = await portals.serve(options.bind, port)
         log.info("array serves", name=options.name, ports=bound, luns=sorted(media.images))
         ready.announce(options.ready_fd, options.ready_file, bound)
         asked = asyncio.create_task(stop.event.wait(), name="stop signal")

@@ -200,6 +200,31 @@ class Media:
         _write_all(self._files[lun], data, lba * BLOCK_BYTES)
         self._unsynced.add(lun)
 
+    def fill(self, lun: LunId, lba: int, blocks: int, block: bytes | None) -> None:
+        """Write one block to all of `blocks`; None: they read as zeros, and the file needs no room for them."""
+        if self._saving:
+            self._commit_saves()
+        self._forget(lun, lba, blocks)
+        file, at, size = self._files[lun], lba * BLOCK_BYTES, blocks * BLOCK_BYTES
+        if block is not None or not durable.punch(file, at, size):
+            piece = (block or bytes(BLOCK_BYTES)) * min(blocks, 2_048)
+            for done in range(0, size, len(piece)):
+                _write_all(file, piece[: size - done], at + done)
+        self._unsynced.add(lun)
+
+    def mapped(self, lun: LunId, lba: int) -> tuple[int, bool]:
+        """How many blocks from one on are alike: all with room in the file, or all without. Whole pages of 4 KiB."""
+        file, at = self._files[lun], lba * BLOCK_BYTES
+        end = self.images[lun].blocks * BLOCK_BYTES
+        try:
+            data = os.lseek(file, at, os.SEEK_DATA)
+        except OSError:  # nothing but a hole
+            return (end - at) // BLOCK_BYTES, False
+        if data > at:
+            return max(1, (min(data, end) - at) // BLOCK_BYTES), False
+        hole = os.lseek(file, at, os.SEEK_HOLE)
+        return max(1, (min(hole, end) - at) // BLOCK_BYTES), True
+
     def read(self, lun: LunId, lba: int, blocks: int) -> bytes | None:
         """The blocks as last written; None if the device cannot read them."""
         try:

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from hvcluster.model.scsi import Nexus, Result, Status
+from hvcluster.model.scsi import DeviceCommand, Nexus, Result, Status
 from hvcluster.model.vocabulary import Instant, LunId
 from hvcluster.runtime import scsi_wire
 from hvcluster.v1 import san_pb2
@@ -27,16 +27,18 @@ from .core.effects import (
     DiscardBlocks,
     Effect,
     EndSession,
+    FillBlocks,
     FlushBlocks,
     JournalEntry,
     LoginAnswer,
     LoginError,
+    MapBlocks,
     ReadBlocks,
     Respond,
     SaveImage,
     WriteBlocks,
 )
-from .core.events import AdminEvent, BlocksRead, CommandReceived, Event, Login, Logout
+from .core.events import AdminEvent, BlocksMapped, BlocksRead, CommandReceived, Event, Login, Logout, ResetUnit
 from .faults import Fault, Faults
 from .journal import Journal
 from .media import Media
@@ -119,10 +121,18 @@ class Session:
 class Target:
     """The array as a process runs it: core, media, journal and the sessions of all ports."""
 
-    def __init__(self, media: Media, journal: Journal) -> None:
+    def __init__(
+        self,
+        media: Media,
+        journal: Journal,
+        *,
+        thick: frozenset[LunId] = frozenset(),
+        removable: frozenset[LunId] = frozenset(),
+    ) -> None:
+        """`thick`: LUNs that are fully provisioned; `removable`: those with a removable medium."""
         self._media = media
         self._journal = journal
-        self._core = Array(media.image())
+        self._core = Array(media.image(), thick=thick, removable=removable)
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._scheduled = False
@@ -130,6 +140,8 @@ class Target:
         self._sessions: dict[int, Session] = {}
         self._requests: dict[int, asyncio.Future[AdminError | None]] = {}
         self._numbers = 0
+        self._ended: dict[int, Callable[[str], None]] = {}
+        self._results: list[Result] = []
         self.faults = Faults()
         self.counts: Counter[str] = Counter()
         self.failed: asyncio.Future[None] = self._loop.create_future()
@@ -164,6 +176,58 @@ class Target:
                 self._answer(session, wire.tag, command)
             else:
                 self._post(CommandReceived(session.number, wire.tag, LunId(wire.lun), command))
+
+    # -- at once ---------------------------------------------------------------------------------------------------
+
+    def log_in(self, nexus: Nexus, max_blocks: int, ended: Callable[[str], None]) -> int | None:
+        """Begin a session whose commands are executed at once; None when there are too many nexuses.
+
+        `ended`: called when a newer login of the nexus takes its place.
+        """
+        self._numbers += 1
+        number = self._numbers
+        self.counts["logins"] += 1
+        self._ended[number] = ended
+        for effect in self._core.handle(self._now(), Login(nexus, number, max_blocks)):
+            if isinstance(effect, LoginAnswer) and effect.error is not None:
+                del self._ended[number]
+                return None
+            if isinstance(effect, EndSession):
+                self._perform(self._now(), effect)
+        return number
+
+    def log_out(self, number: int) -> None:
+        """A session of `log_in` is over."""
+        if self._ended.pop(number, None) is not None:
+            self._core.handle(self._now(), Logout(number))
+
+    def execute(self, number: int, lun: LunId, command: DeviceCommand) -> Result:
+        """Execute a command of a session of `log_in`. Nothing of it may leave the process before `settle`."""
+        now = self._now()
+        self._results.clear()
+        for effect in self._core.handle(now, CommandReceived(number, 0, lun, command)):
+            self._perform(now, effect)
+        return self._results[0] if self._results else _BUSY
+
+    def reset(self, number: int, lun: LunId | None) -> None:
+        """A task management function of a session of `log_in`."""
+        self._core.handle(self._now(), ResetUnit(number, lun))
+
+    def settle(self) -> bool:
+        """Make what was executed durable; False when the medium failed and nothing more may be answered."""
+        if self.failed.done():
+            return False
+        try:
+            self._media.commit()
+            self._journal.flush()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more may be answered
+            self.failed.set_exception(error)
+            return False
+        return True
+
+    @staticmethod
+    def _now() -> Instant:
+        return Instant(time.monotonic_ns() // 1_000)
 
     # -- what administrators do ------------------------------------------------------------------------------------
 
@@ -238,6 +302,12 @@ class Target:
                 data = self._media.read(effect.lun, effect.lba, effect.blocks)
                 for following in self._core.handle(now, BlocksRead(effect.token, data)):
                     self._perform(now, following)
+            case FillBlocks():
+                self._media.fill(effect.lun, effect.lba, effect.blocks, effect.block)
+            case MapBlocks():
+                blocks, mapped = self._media.mapped(effect.lun, effect.lba)
+                for following in self._core.handle(now, BlocksMapped(effect.token, blocks, mapped)):
+                    self._perform(now, following)
             case FlushBlocks():
                 self._media.flush(effect.lun)
             case SaveImage():
@@ -249,17 +319,26 @@ class Target:
             case LoginAnswer():
                 self._departing.append(lambda: self._answer_login(effect))
             case EndSession():
-                ended = self._sessions.get(effect.session)
-                if ended is not None:
-                    self.counts["sessions_reinstated"] += 1
-                    ended.end("a newer login of the same nexus took this session's place")
+                self._reinstated(effect.session)
             case AdminAnswer():
                 self._departing.append(lambda: self._answer_request(effect))
+
+    def _reinstated(self, number: int) -> None:
+        why = "a newer login of the same nexus took this session's place"
+        session, ended = self._sessions.get(number), self._ended.pop(number, None)
+        if session is not None or ended is not None:
+            self.counts["sessions_reinstated"] += 1
+        if session is not None:
+            session.end(why)
+        elif ended is not None:
+            ended(why)
 
     def _respond(self, effect: Respond) -> None:
         session = self._sessions.get(effect.session)
         if session is not None:
             self._answer(session, effect.tag, effect.result)
+        else:
+            self._results.append(effect.result)
 
     def _answer(self, session: Session, tag: int, result: Result) -> None:
         """Let an answer leave at the end of this turn, or as a fault has it."""

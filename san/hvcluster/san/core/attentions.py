@@ -38,8 +38,8 @@ class Attentions:
             return queues
         for lun in luns:
             queue = queues.setdefault(lun, [])
-            if not queue or queue[0].asc != sense.RESET_FAMILY:
-                queue.insert(0, sense.NEXUS_LOSS_OCCURRED)
+            if not queue or queue[0] != sense.POWER_ON_OCCURRED:
+                queue[:] = [sense.NEXUS_LOSS_OCCURRED, *(what for what in queue if what.asc != sense.RESET_FAMILY)]
         return queues
 
     def add(self, nexus: Nexus, lun: LunId, what: Sense) -> None:

@@ -10,17 +10,29 @@ from enum import IntEnum
 from typing import Final
 
 from hvcluster.model.scsi import (
-    Command,
+    Ask,
     CompareAndWrite,
+    DeviceCommand,
+    GetLbaStatus,
+    OrWrite,
     PersistentReserveIn,
     PersistentReserveOut,
+    Prefetch,
+    PreventRemoval,
     Read,
     ReadCapacity,
+    ReleaseUnit,
     ReservationType,
     ReserveOut,
+    ReserveUnit,
+    StartStop,
     SynchronizeCache,
     TestUnitReady,
+    Topic,
+    Unmap,
+    Verify,
     Write,
+    WriteSame,
 )
 
 
@@ -47,7 +59,7 @@ class Access(IntEnum):
     """Reservation management that takes the reservation itself, whatever the type."""
 
 
-COMMAND_ACCESS: Final[dict[type[Command], Access]] = {
+COMMAND_ACCESS: Final[dict[type[DeviceCommand], Access]] = {
     TestUnitReady: Access.ALWAYS,
     ReadCapacity: Access.ALWAYS,
     PersistentReserveIn: Access.ALWAYS,
@@ -55,8 +67,19 @@ COMMAND_ACCESS: Final[dict[type[Command], Access]] = {
     Write: Access.WRITES,
     CompareAndWrite: Access.WRITES,
     SynchronizeCache: Access.WRITES,
+    OrWrite: Access.WRITES,
+    WriteSame: Access.WRITES,
+    Unmap: Access.WRITES,
+    Verify: Access.READS,
+    Prefetch: Access.READS,
+    GetLbaStatus: Access.READS,
+    ReserveUnit: Access.ALWAYS,
+    ReleaseUnit: Access.ALWAYS,
 }
-"""Every command but PERSISTENT RESERVE OUT, which goes by its service action."""
+"""Every command whose access class is in its name; the others go by a service action or a field."""
+
+ASKING: Final[dict[Topic, Access]] = dict.fromkeys(Topic, Access.ALWAYS) | {Topic.MODE_SELECT: Access.WRITES}
+"""Who may ask what of a unit."""
 
 ACTION_ACCESS: Final[dict[ReserveOut, Access]] = {
     ReserveOut.REGISTER: Access.ALWAYS,
@@ -96,8 +119,21 @@ REGISTRANTS_ONLY: Final = frozenset(
 """Types that one nexus holds and every registered nexus may use."""
 
 
-def access_of(command: Command) -> Access:
+def access_of(command: DeviceCommand) -> Access:
     """The access class of a command."""
-    if type(command) is PersistentReserveOut:
-        return ACTION_ACCESS[command.action]
-    return COMMAND_ACCESS[type(command)]
+    kind = type(command)
+    access = COMMAND_ACCESS.get(kind)
+    if access is not None:
+        return access
+    match command:
+        case PersistentReserveOut():
+            return ACTION_ACCESS[command.action]
+        case Ask():
+            return ASKING[command.topic]
+        case StartStop():
+            return Access.ALWAYS if command.start and not command.load else Access.WRITES
+        case PreventRemoval():
+            return Access.WRITES if command.prevent else Access.ALWAYS
+        case _:
+            pass
+    raise AssertionError(f"no such command: {command}")

@@ -101,6 +101,25 @@ class ReadBlocks:
 
 
 @value
+class FillBlocks:
+    """Write one block of 512 bytes to all of `blocks`; None: they read as zeros and need no room."""
+
+    lun: LunId
+    lba: int
+    blocks: int
+    block: bytes | None
+
+
+@value
+class MapBlocks:
+    """See now how many blocks from `lba` on are alike, mapped or not; feed `BlocksMapped` before any other event."""
+
+    token: int
+    lun: LunId
+    lba: int
+
+
+@value
 class FlushBlocks:
     """Every write of this LUN so far is on the medium before the command is answered."""
 
@@ -171,6 +190,8 @@ Effect: TypeAlias = (
     | DiscardBlocks
     | WriteBlocks
     | ReadBlocks
+    | FillBlocks
+    | MapBlocks
     | FlushBlocks
     | Respond
     | LoginAnswer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from hvcluster.model.scsi import Command, Nexus
+from hvcluster.model.scsi import MAX_TRANSFER_BLOCKS, DeviceCommand, Nexus
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import LunId
 
@@ -17,11 +17,12 @@ class Login:
     """A nexus logs in. `session` is the driver's number for it, never used twice while the array runs.
 
     Session reinstatement (as in RFC 7143 6.3.5): an older session of the same nexus is dead from here on;
-    nothing that arrives on it later is executed or answered.
+    nothing that arrives on it later is executed or answered. `max_blocks`: the most that one command may transfer.
     """
 
     nexus: Nexus
     session: int
+    max_blocks: int = MAX_TRANSFER_BLOCKS
 
 
 @value
@@ -38,7 +39,7 @@ class CommandReceived:
     session: int
     tag: int
     lun: LunId
-    command: Command
+    command: DeviceCommand
 
 
 @value
@@ -47,6 +48,23 @@ class BlocksRead:
 
     token: int
     data: bytes | None
+
+
+@value
+class BlocksMapped:
+    """The answer to `MapBlocks`: `blocks` blocks from there are all mapped, or all unmapped."""
+
+    token: int
+    blocks: int
+    mapped: bool
+
+
+@value
+class ResetUnit:
+    """A task management function resets a unit: for `lun` None, all that the session sees. `but`: who is not told."""
+
+    session: int
+    lun: LunId | None
 
 
 @value
@@ -95,4 +113,4 @@ class Unmask:
 
 
 AdminEvent: TypeAlias = CreateLun | ResizeLun | DeleteLun | Mask | Unmask
-Event: TypeAlias = Login | Logout | CommandReceived | BlocksRead | AdminEvent
+Event: TypeAlias = Login | Logout | CommandReceived | BlocksRead | BlocksMapped | ResetUnit | AdminEvent
