@@ -201,6 +201,8 @@ class _Steps:
             good, known = target in BUSES, "A or B"
         elif wanted is Target.VM:
             good, known = target in cast.vms, listed(cast.vms)
+        elif wanted is Target.RESOURCE:
+            good, known = False, "another fault: a scenario file knows no resources"
         elif wanted is Target.NAMED_NODE:
             good, known = target in cast.nodes, listed(cast.nodes)
         else:

@@ -96,6 +96,7 @@ async def _run(chosen: Options, beginning: Beginning, log: FilteringBoundLogger)
     try:
         status = await _drive(service, adapters, stop, chosen, log)
     finally:
+        adapters.monitor.end()
         await adapters.vms.close()
         await served.stop(SERVER_GRACE_S)
         facts.close()
@@ -126,7 +127,7 @@ async def _drive(
             driver = tasks.create_task(service.run(), name="driver")
             leaving = tasks.create_task(_leave(stop, service, driver, chosen, log), name="polite stop")
             await asyncio.wait((driver,))
-            adapters.vms.kill_all("the node's process ends")
+            adapters.end_vms("the node's process ends")
             leaving.cancel()
             wires.cancel()
     except ExceptionGroup as failures:

@@ -100,6 +100,14 @@ def _groups(picture: Picture, addresses: Addresses) -> list[Row]:
     ]
 
 
+def _dependencies(picture: Picture, _: Addresses) -> list[Row]:
+    return [
+        {"Resource": resource.name, "DependencyExpression": resource.depends}
+        for row in (picture.best.groups if picture.best is not None else ())
+        for resource in row.resources
+    ]
+
+
 def _resources(picture: Picture, _: Addresses) -> list[Row]:
     best = picture.best
     found: list[Row] = [
@@ -275,6 +283,7 @@ NOUNS: Final[dict[str, Noun]] = {
         _groups,
     ),
     "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
+    "resourcedependency": Noun(("Resource", "DependencyExpression"), (), _dependencies),
     "quorum": Noun(
         ("Cluster", "QuorumResource", "QuorumType"),
         ("QuorumHeld", "Votes", "VotesNeeded", "WitnessDynamicWeight", "WitnessOwner", "Leader", "Term"),
