@@ -98,6 +98,7 @@ def test_a_circle_is_found_and_named() -> None:
     assert circle({"A": ["A"]}) == ("A", "A")
 
 
+@pytest.mark.conforms("dependencies")
 def test_dependencies_stay_inside_a_group_and_make_no_circle() -> None:
     """Unknown names, circles and bad expressions are refused, each on its resource and all at once."""
     wrong = complaints(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ class Bench:
         self.work.started = lambda now, _name, _generation: setattr(self, "online_at", now)
         self.calls: list[CallResource] = []
         self.up: set[str] = set()
+        self.terminated: dict[str, int] = {}
         self.facts: list[FactKind] = []
         self.restarts = 0
         self.run = Run(group, NodeId(1), 0)
@@ -74,6 +76,8 @@ class Bench:
                 case CallResource():
                     self.judge(effect)
                     self.calls.append(effect)
+                    if effect.entry is Entry.TERMINATE:
+                        self.terminated[effect.resource.name] = effect.token  # what came before takes no effect
                 case RestartMonitor():
                     self.restarts += 1
                 case Record(fact):
@@ -96,7 +100,7 @@ class Bench:
         """The monitor answers one of the calls that wait."""
         call = self.calls.pop(at % len(self.calls))
         name = call.resource.name
-        newest = not any(c.resource.name == name and c.entry is Entry.TERMINATE for c in self.calls)
+        newest = call.token > self.terminated.get(name, 0)
         if call.entry is Entry.TERMINATE or (call.entry is Entry.OFFLINE and ok):
             self.up.discard(name)
         elif call.entry is Entry.ONLINE and ok and newest:
@@ -167,7 +171,8 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.conforms("dependencies")
+@settings(max_examples=300, deadline=None)
 @given(roles(), steps, st.booleans())
 def test_order_holds_whatever_happens_and_a_stop_ends_everything(
     resources: tuple[ResourceDefinition, ...], happens: list[tuple[str, float | str, bool]], polite: bool

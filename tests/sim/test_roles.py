@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.facts import Fact, FactKind
 from hvcluster.model.faults import Fault, FaultWord
@@ -88,6 +90,7 @@ def changes(world: World, instant: int) -> list[tuple[str, str]]:
 ALL_ONLINE = {"Address 1": "ONLINE", "Address 2": "ONLINE", "Name": "ONLINE", "Web": "ONLINE"}
 
 
+@pytest.mark.conforms("dependencies")
 def test_resources_come_online_after_what_they_depend_on_and_leave_before_it() -> None:
     """Online goes from providers to dependents, offline the other way round; the disk first, and last."""
     world = lab()
@@ -105,6 +108,7 @@ def test_resources_come_online_after_what_they_depend_on_and_leave_before_it() -
     assert since(world, at, FactKind.DISK_OFFLINE)
 
 
+@pytest.mark.conforms("dependencies")
 def test_a_dependent_stays_online_while_an_alternative_of_what_failed_is() -> None:
     """OR: losing one of two addresses takes nothing offline; the one that failed is restarted."""
     world = lab()
@@ -116,6 +120,7 @@ def test_a_dependent_stays_online_while_an_alternative_of_what_failed_is() -> No
     assert shop(world).generation == 1
 
 
+@pytest.mark.conforms("dependencies")
 def test_what_depends_on_a_failed_resource_is_offline_before_it_is_restarted() -> None:
     """AND: dependents leave first, then the provider is restarted, then they return; nothing moves."""
     world = lab()
@@ -128,6 +133,7 @@ def test_what_depends_on_a_failed_resource_is_offline_before_it_is_restarted() -
     assert shop(world).generation == 1
 
 
+@pytest.mark.conforms("failure-policies")
 def test_a_role_fails_over_once_the_restarts_of_a_resource_are_spent() -> None:
     """RestartThreshold 1 within RestartPeriod: the second failure takes the whole group to another node."""
     world = lab()
@@ -227,6 +233,7 @@ def test_a_role_of_a_dead_node_comes_online_elsewhere_once_its_disk_is_reserved(
     assert states(world) == ALL_ONLINE
 
 
+@pytest.mark.conforms("dependencies")
 def test_an_operator_takes_one_resource_offline_and_back() -> None:
     """Stop-ClusterResource takes along what depends on it; Start-ClusterResource brings what it depends on."""
     world = lab()

@@ -6,11 +6,14 @@ from an answer, others decide. A failure is an exception whose text an administr
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import shlex
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -56,14 +59,17 @@ class IpAddress:
     def online(self) -> None:
         """Listen. An address that is not this machine's, or a port in use, is a failure."""
         try:
-            self._listener = socket.create_server(self._at, backlog=BACKLOG)
+            self._listener = listener = socket.create_server(self._at, backlog=BACKLOG)
         except OSError as error:
-            raise CannotRun(f"{self._at[0]}:{self._at[1]}: {error.strerror or error}") from None
+            raise CannotRun(f"{self._at[0]}:{self._at[1]}: {os.strerror(error.errno or 0)}") from None
+        threading.Thread(target=self._take, args=(listener,), name="connections", daemon=True).start()
 
     def offline(self) -> None:
         """Listen no more."""
         listener, self._listener = self._listener, None
         if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who waits for a connection
             listener.close()
 
     terminate = offline
@@ -78,11 +84,16 @@ class IpAddress:
             return False
         try:
             with socket.create_connection(self._at, CONNECT_S):
-                peer, _ = self._listener.accept()
-                peer.close()
+                return True
         except OSError:
             return False
-        return True
+
+    @staticmethod
+    def _take(listener: socket.socket) -> None:
+        """Take connections and end them: nothing serves here, and a queue that is full would take none."""
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                listener.accept()[0].close()
 
 
 class NetworkName:
