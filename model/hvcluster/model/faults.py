@@ -160,12 +160,9 @@ OF_RESOURCES: Final = (
 )  # fmt: skip
 """Faults of a role of resources."""
 SIMULATED_ONLY: Final = (
-    FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, *OF_RESOURCES, FaultWord.CRASH_MONITOR,
-    FaultWord.HANG_MONITOR,
+    FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_RESOURCE,
 )  # fmt: skip
-"""Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire; and
-those of roles of resources, which scenario files do not know.
-"""
+"""Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 
 MOVE_TYPES: Final = ("live", "shutdown")
 """How an operator may have a group moved."""

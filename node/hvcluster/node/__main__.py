@@ -111,7 +111,7 @@ async def _serve(chosen: Options, service: Service, adapters: Adapters, facts: F
         servicer = admin.Admin(chosen.definition, chosen.node, service, adapters.vms, facts, adapters.ignored.counts)
         node_pb2_grpc.add_NodeAdminServicer_to_server(servicer, server)
         if chosen.allow_chaos:
-            chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(adapters.cuts, adapters.vms.break_vm), server)
+            chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(adapters.cuts, adapters.break_vm), server)
 
     names = [peers.SERVICE, memory.SERVICE, admin.SERVICE, *([chaos.SERVICE] if chosen.allow_chaos else [])]
     return await channels.serve(register, names, *chosen.bind)

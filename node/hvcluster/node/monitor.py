@@ -25,6 +25,7 @@ from .rhs.calls import MAX_LINE, Call, answer_in, line
 Answered = Callable[[int, bool, str], None]
 Died = Callable[[str], None]
 
+WAYS_TO_BREAK: Final = {"crash-monitor": signal.SIGKILL, "hang-monitor": signal.SIGSTOP}
 _END_S: Final = 5.0
 """The kernel ends a killed process within milliseconds; a process in an uninterruptible call may take longer."""
 
@@ -59,6 +60,13 @@ class Monitor:
         self._log.warning("the resource monitor is ended", reason=reason, pid=self.pid)
         if self._process is not None:
             _kill(self._process)
+
+    def break_(self, how: str) -> bool:
+        """Kill it, or let it hang; False while there is none."""
+        if self._process is None:
+            return False
+        self._process.send_signal(WAYS_TO_BREAK[how])
+        return True
 
     def end(self) -> None:
         """End it without a word: the node's life is over. Nothing of it runs when this returns."""

@@ -35,7 +35,7 @@ from .guest.host import VmHost
 from .guest.ports import Placement
 from .initiator import Initiator
 from .memory import MemoryStreams
-from .monitor import Monitor
+from .monitor import WAYS_TO_BREAK, Monitor
 from .peers import Peers
 from .service import Service
 from .share import NAME as WITNESS_NAME
@@ -247,6 +247,10 @@ class Adapters:
         health = self.vms.health(effect.group, effect.generation)
         if health is not None:
             self.service.post(ev.VmChecked(effect.group, effect.generation, health))
+
+    def break_vm(self, group: str, how: str) -> bool:
+        """Break a VM, or the resource monitor; False where there is none."""
+        return self.monitor.break_(how) if how in WAYS_TO_BREAK else self.vms.break_vm(group, how)
 
     def end_vms(self, reason: str) -> None:
         """Power all off, and end the monitor; their last words go to a life that is over."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from hvcluster.model.definition import ClusterDefinition
-from hvcluster.model.faults import OF_RESOURCES, SIMULATED_ONLY, FaultWord
+from hvcluster.model.faults import SIMULATED_ONLY, FaultWord
 from hvcluster.model.scenario import Scenario
 from hvcluster.model.vocabulary import LunId
 
@@ -22,13 +22,9 @@ LUN_BYTES: Final = 16 << 20
 _WHY_SIMULATED: Final[dict[FaultWord, str]] = {
     FaultWord.DRIFT: "all processes of one machine share its clock",
     FaultWord.HOLD_PATH: "a real connection that stalls also ends, and what it held is gone",
+    FaultWord.CRASH_RESOURCE: "a real resource that fails is a script or an application of the lab's own",
     FaultWord.SLOW_OFF: "the VM of a real process is off when the process says so",
 }
-_WHY_SIMULATED.update(
-    dict.fromkeys(
-        (*OF_RESOURCES, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR), "scenario files know no roles of resources"
-    )
-)
 assert set(_WHY_SIMULATED) == set(SIMULATED_ONLY)
 
 
@@ -56,6 +52,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
             for g in definition.groups
             if not g.resources
         ),
+        roles=tuple(g for g in definition.groups if g.resources),
         rules=definition.rules,
         sets=definition.sets,
         preferred_site=definition.preferred_site,

@@ -10,11 +10,12 @@ import random
 from typing import Final
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import Policy, RestartAction
+from hvcluster.model.policy import RestartAction
 from hvcluster.model.resources import ResourceDefinition, ResourcePolicy, disk_name
+from hvcluster.model.scenario_groups import role as role_of
 from hvcluster.model.vocabulary import LunId
 
-TYPE: Final = "Generic Script"
+TYPE: Final = "Network Name"
 MOST: Final = 5
 _ACTIONS: Final = (*(RestartAction.RESTART_NOTIFY,) * 4, RestartAction.RESTART_NO_NOTIFY, RestartAction.DONT_RESTART)
 
@@ -37,8 +38,7 @@ def _role(role: int, number: int, lun: LunId) -> GroupDefinition:
         ResourceDefinition(name, TYPE, depends=_depends(draw, (disk_name(lun), *names[:at])), policy=_policy(draw))
         for at, name in enumerate(names)
     )
-    policy = Policy(restart_threshold=0)
-    return GroupDefinition(f"R{role}", lun, policy=policy, memory_mb=0, resiliency_period_ms=0, resources=resources)
+    return role_of(f"R{role}", lun, resources)
 
 
 def _depends(draw: random.Random, known: tuple[str, ...]) -> str:
@@ -53,7 +53,7 @@ def _policy(draw: random.Random) -> ResourcePolicy:
     return ResourcePolicy(
         restart_action=_ACTIONS[draw.randrange(len(_ACTIONS))],
         restart_threshold=draw.randrange(3),
-        restart_period_ms=(30_000, 900_000)[draw.randrange(2)],
+        restart_period_ms=(30_000, 60_000)[draw.randrange(2)],
         restart_delay_ms=(0, 500, 3_000)[draw.randrange(3)],
         retry_period_on_failure_ms=(60_000, 0)[draw.randrange(2)],
         pending_timeout_ms=20_000,
