@@ -47,7 +47,11 @@ class Monitor:
 
     def call(self, effect: CallResource) -> None:
         """Pass a call on; a monitor that cannot be started, or has just died, is told as dead."""
-        process = self._process or self._start()
+        try:
+            process = self._process or self._start()
+        except OSError as error:
+            asyncio.get_running_loop().call_soon(self._died, f"it cannot be started: {error}")
+            return
         resource = effect.resource
         call = Call(effect.token, effect.entry, effect.group, resource.name, resource.type, resource.properties)
         assert process.stdin is not None, "a pipe was asked for"
