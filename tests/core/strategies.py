@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import Policy, Priority, RestartAction
+from hvcluster.model.resources import ResourceDefinition, ResourcePolicy
 from hvcluster.model.scsi import (
     Capacity,
     FullStatus,
@@ -33,6 +34,7 @@ from hvcluster.model.vocabulary import (
     MoveKind,
     NodeId,
     PathName,
+    ResourceState,
     StoreId,
 )
 from hvcluster.model.votes import Configuration, Voter
@@ -71,6 +73,14 @@ policies = st.builds(
     st.sets(st.sampled_from(("web", "database", "D1")), max_size=2),
     st.booleans(),
 )  # fmt: skip
+resources = st.builds(
+    ResourceDefinition,
+    texts,
+    texts,
+    st.just(()),
+    st.sampled_from(("", "[D1]", "[D2] OR [D1]", "[ok", "[D1] AND ([D2] OR [ok])")),
+    st.builds(ResourcePolicy, st.sampled_from(RestartAction), st.integers(0, 3), *[st.integers(0, 900_000)] * 7),
+)
 groups = st.builds(
     GroupDefinition,
     texts,
@@ -82,7 +92,9 @@ groups = st.builds(
     policies,
     st.integers(0, 4096),
     st.none() | st.integers(0, 300_000),
+    resources=st.just(()) | st.lists(resources, max_size=3).map(tuple),
 )
+states = st.lists(st.tuples(texts, st.sampled_from(ResourceState)), max_size=3).map(tuple)
 
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.just(cmd.Noop()),
@@ -108,6 +120,9 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.CancelMove, texts, generations, numbers, st.sampled_from(MigrationState), texts),
     st.builds(cmd.Preempt, texts, generations, texts),
     st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts),
+    st.builds(cmd.ReportGroup, texts, generations, st.sampled_from(GroupState), texts, texts, numbers, states),
+    st.builds(cmd.SetResource, texts, texts, st.booleans()),
+    st.builds(cmd.FailNow, texts, texts),
     st.builds(cmd.SetDesired, texts, st.booleans()),
     st.builds(cmd.PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(cmd.ChangeGroup, texts, policies, st.just((NodeId(1),)), st.just(())),
@@ -167,7 +182,7 @@ messages: st.SearchStrategy[msg.Message] = st.one_of(
     st.builds(msg.AppendReply, numbers, st.booleans(), numbers, numbers),
     st.builds(msg.InstallSnapshot, numbers, numbers, numbers, configurations, st.binary(max_size=30), numbers),
     st.builds(msg.TimeoutNow, numbers),
-    st.builds(msg.GroupReport, texts, generations, texts, texts, texts),
+    st.builds(msg.GroupReport, texts, generations, texts, texts, texts, numbers, states),
     st.builds(msg.Forward, numbers, st.binary(max_size=30)),
     st.builds(msg.Forwarded, numbers, st.booleans(), texts, texts),
 )
@@ -203,4 +218,6 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.StopNode, nodes),
     st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(ev.ClearQuarantine, nodes),
+    st.builds(ev.SetResourceOnline, texts, st.booleans()),
+    st.builds(ev.FailResource, texts),
 )

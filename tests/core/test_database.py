@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hvcluster.model.codec import Malformed
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import Policy, Priority
+from hvcluster.model.resources import ResourceDefinition
 from hvcluster.model.vocabulary import (
     DrainStatus,
     Failback,
@@ -17,6 +18,7 @@ from hvcluster.model.vocabulary import (
     Incarnation,
     LunId,
     NodeId,
+    ResourceState,
     StoreId,
 )
 from hvcluster.model.votes import Configuration
@@ -28,6 +30,7 @@ from hvcluster.node.core.commands import (
     Configure,
     DefineGroup,
     EndDrain,
+    FailNow,
     FormCluster,
     NodeDown,
     NodeUp,
@@ -37,6 +40,7 @@ from hvcluster.node.core.commands import (
     RemoveGroup,
     ReportGroup,
     SetDesired,
+    SetResource,
 )
 from hvcluster.node.core.database import Database
 from tests.core.desk import cluster
@@ -182,6 +186,7 @@ def test_votes_are_not_the_databases_business() -> None:
 
 nodes = st.integers(0, 4).map(NodeId)
 generations = st.integers(0, 4).map(Generation)
+ROLE = (ResourceDefinition("name", "Network Name"), ResourceDefinition("web", "Generic Script", depends="[name]"))
 groups = st.sampled_from(("D1", "D2", "D3", "nothing"))
 lives = st.integers(0, 3).map(Incarnation)
 commands: st.SearchStrategy[Command] = st.one_of(
@@ -203,11 +208,26 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(BeginMove, groups, generations, nodes, st.just("why")),
     st.builds(Preempt, groups, generations, st.just("room")),
     st.builds(ReportGroup, groups, generations, st.sampled_from(GroupState), st.just(""), st.just("")),
+    st.builds(
+        ReportGroup,
+        groups,
+        generations,
+        st.sampled_from(GroupState),
+        st.just(""),
+        st.just(""),
+        st.integers(0, 3),
+        st.just((("web", ResourceState.FAILED),)),
+    ),
+    st.builds(SetResource, groups, st.sampled_from(("web", "name", "nothing")), st.booleans()),
+    st.builds(FailNow, groups, st.sampled_from(("web", "nothing"))),
     st.builds(SetDesired, groups, st.booleans()),
     st.builds(PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(ChangeGroup, groups, st.builds(Policy, st.sampled_from(Priority)), st.just((ONE,)), st.just(())),
     st.builds(EndDrain, nodes, st.sampled_from(DrainStatus), st.just("over")),
-    st.builds(DefineGroup, st.builds(GroupDefinition, groups, st.integers(2, 6).map(LunId))),
+    st.builds(
+        DefineGroup,
+        st.builds(GroupDefinition, groups, st.integers(2, 6).map(LunId), resources=st.sampled_from(((), ROLE))),
+    ),
     st.builds(RemoveGroup, groups),
 )
 

@@ -153,11 +153,14 @@ def test_operators_may_ask_anything_and_nobody_is_answered_twice(
             st.builds(ev.VmFrozen, some.texts, some.generations, some.texts),
             st.builds(ev.VmThawed, some.texts, some.generations),
             st.builds(ev.VmStopped, some.texts, some.generations, some.texts, some.texts),
+            st.builds(ev.ResourceAnswered, st.integers(0, 5), st.booleans(), some.texts),
+            st.builds(ev.MonitorDied, some.texts),
             st.builds(ev.VmPaused, some.texts, some.generations, some.numbers, some.images),
             st.builds(ev.MemorySent, st.integers(0, 3), st.booleans()),
             st.builds(ev.PathChanged, st.sampled_from(("A", "B")).map(PathName), st.booleans()),
             st.builds(
-                ev.TimerFired, st.sampled_from(("tick", "peer:2", "peer:9", "step:nothing", "nothing", "quorum"))
+                ev.TimerFired,
+                st.sampled_from(("tick", "peer:2", "peer:9", "step:nothing", "nothing", "quorum", "resources")),
             ),
         ),
         max_size=20,

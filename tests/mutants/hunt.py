@@ -37,7 +37,7 @@ LABS: Final[tuple[Plan, ...]] = (
     Plan(nodes=4, vms=3, connection_loss_detection=True),
     Plan(nodes=2, vms=1, paths=2, profile="ws2008r2", properties=_SHORT_LOG),
     Plan(nodes=5, vms=3, paths=2, connection_loss_detection=True, properties=_SHORT_LOG),
-    Plan(nodes=4, vms=2, profile="ws2008r2"),
+    Plan(nodes=4, vms=2, profile="ws2008r2", roles=2, role_draw=4),
     Plan(nodes=4, vms=3, witness=False, profile="ws2016", properties=_RESILIENT),
     Plan(nodes=2, vms=2, profile="ws2008r2", tag_witness=TagWitnessKind.FILE_SHARE, properties=_SHORT_LOG),
     Plan(nodes=4, vms=2, connection_loss_detection=True, tag_witness=TagWitnessKind.CLOUD),

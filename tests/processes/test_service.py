@@ -82,6 +82,12 @@ class World:
     def check_vm(self, effect: fx.CheckVm) -> None:
         self.log.append(f"check {effect.group}")
 
+    def call_resource(self, effect: fx.CallResource) -> None:
+        self.log.append(f"call {effect.resource.name}")
+
+    def restart_monitor(self, reason: str) -> None:
+        self.log.append("restart the monitor")
+
     def migrate_vm(self, effect: fx.PauseVm | fx.ContinueVm | fx.RedirectVm) -> None:
         self.log.append(f"{type(effect).__name__} {effect.group}")
 

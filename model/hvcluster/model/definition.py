@@ -11,6 +11,7 @@ from enum import Enum
 
 from .policy import AffinityRule, GroupSet, Policy
 from .properties import Properties
+from .resources import ResourceDefinition
 from .vocabulary import LunId, NodeId, PathName, StoreId
 
 
@@ -30,7 +31,8 @@ class NodeDefinition:
 
 @dataclass(frozen=True, slots=True)
 class GroupDefinition:
-    """One VM role: its Physical Disk is the LUN, its VHD lies on it. Empty `possible` means every node.
+    """One role: its Physical Disk is the LUN. A VM, whose VHD lies on it, or `resources`. Empty `possible` means every
+    node.
 
     `resiliency_period_ms`: ResiliencyPeriod, None for what the cluster says.
     `active_mb`: how much of its memory it uses, for pages that are empty are not migrated. `dirty_mb_per_s`: how much
@@ -48,6 +50,7 @@ class GroupDefinition:
     resiliency_period_ms: int | None = None
     active_mb: int = 64
     dirty_mb_per_s: int = 8
+    resources: tuple[ResourceDefinition, ...] = ()
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""

@@ -34,6 +34,12 @@ class FaultWord(Enum):
     HANG_VM = "let the guest of a VM hang: it takes nothing in and gives no heartbeat"
     CRASH_APP = "let the application in a VM crash"
     CRASH_VM = "end a VM as if its worker process had died"
+    FAIL_RESOURCE = "have a resource of a role fail, as an operator does"
+    OFFLINE_RESOURCE = "take a resource of a role offline, as an operator does"
+    ONLINE_RESOURCE = "bring a resource of a role online, as an operator does"
+    CRASH_RESOURCE = "let a resource of a role stop working without a word"
+    CRASH_MONITOR = "SIGKILL of a node's resource monitor"
+    HANG_MONITOR = "let no call to the resources of a node return"
     CANCEL_MOVE = "end the live migration of a group, as an operator does"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
@@ -73,6 +79,8 @@ class Target(Enum):
     NODE_OR_ALL = auto()
     """A node, or with an empty name the whole lab."""
     VM = auto()
+    RESOURCE = auto()
+    """A resource of a role, by its name."""
     BUS = auto()
 
 
@@ -91,6 +99,12 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.DRAIN: Target.NODE,
     FaultWord.MOVE: Target.VM,
     FaultWord.CANCEL_MOVE: Target.VM,
+    FaultWord.FAIL_RESOURCE: Target.RESOURCE,
+    FaultWord.OFFLINE_RESOURCE: Target.RESOURCE,
+    FaultWord.ONLINE_RESOURCE: Target.RESOURCE,
+    FaultWord.CRASH_RESOURCE: Target.RESOURCE,
+    FaultWord.CRASH_MONITOR: Target.NODE,
+    FaultWord.HANG_MONITOR: Target.NODE,
     FaultWord.OFFLINE: Target.VM,
     FaultWord.ONLINE: Target.VM,
     FaultWord.HANG_VM: Target.VM,
@@ -141,7 +155,13 @@ ON_THE_FILE: Final = (
     FaultWord.WITNESS_KILL, FaultWord.WITNESS_START, FaultWord.WITNESS_SLOW, FaultWord.CUT_WITNESS,
 )  # fmt: skip
 """Faults of a lab whose witness is a file share or in the cloud."""
-SIMULATED_ONLY: Final = (FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF)
+OF_RESOURCES: Final = (
+    FaultWord.FAIL_RESOURCE, FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE, FaultWord.CRASH_RESOURCE,
+)  # fmt: skip
+"""Faults of a role of resources."""
+SIMULATED_ONLY: Final = (
+    FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_RESOURCE,
+)  # fmt: skip
 """Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 
 MOVE_TYPES: Final = ("live", "shutdown")

@@ -16,6 +16,7 @@ from .policy import AffinityRule, GroupSet, complaints
 from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, knows_sites, problems, with_values
 from .scenario import Scenario, ScenarioError
+from .scenario_groups import read_groups
 from .scenario_steps import Cast, read_steps
 from .toml_lines import Path
 from .vocabulary import MAX_NODES, LunId, NodeId, PathName
@@ -28,7 +29,7 @@ MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
-    "affinity", "node_memory_mb", "nodes", "owners", "paths", "preferred_site", "profile", "properties",
+    "affinity", "group", "node_memory_mb", "nodes", "owners", "paths", "preferred_site", "profile", "properties",
     "set", "sites", "vm", "vms", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (*POLICY_KEYS, "boot_delay_ms", "memory_mb", "possible", "preferred")
@@ -78,7 +79,11 @@ class _Reader:
             wrong.add((), "`lab` is no table; write it as [lab]", "lab")
             lab = {}
         definition = self._definition(lab)
-        cast = Cast(self._nodes, self._vms, definition.has_witness, definition.tag_witness is not None)
+        roles = [group for group in definition.groups if group.resources]
+        cast = Cast(
+            self._nodes, (*self._vms, *(role.name for role in roles)), definition.has_witness,
+            definition.tag_witness is not None, tuple(each.name for role in roles for each in role.resources),
+        )  # fmt: skip
         steps = read_steps(document.get("step", []), cast, tuple(str(path) for path in definition.paths), wrong)
         return Scenario(self._name, str(why).strip(), definition, steps, seed, every_s or 1.0)
 
@@ -93,6 +98,7 @@ class _Reader:
         self._vms = tuple(f"D{number}" for number in range(1, vms + 1))
         disk, tag = self._witness(lab)
         owners = self._owners(lab)
+        roles = read_groups(lab.get("group", []), self._vms, self._nodes, self._wrong)
         rules, sets = self._rules_and_sets(lab)
         properties = self._properties(lab)
         memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
@@ -107,7 +113,8 @@ class _Reader:
             groups=tuple(
                 replace(each, owner=owners[number]) if number < len(owners) else each
                 for number, each in enumerate(self._groups(lab))
-            ),
+            )
+            + tuple(roles),
             witness_lun=LunId(1) if disk else None,
             paths=tuple(PathName(chr(ord("A") + number)) for number in range(paths)),
             properties=properties,

@@ -49,7 +49,7 @@ _CUTS: Final = (
 _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
 _OPERATOR: Final = (
     FaultWord.MOVE, FaultWord.CANCEL_MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE,
-    FaultWord.DRAIN, FaultWord.RESUME,
+    FaultWord.DRAIN, FaultWord.RESUME, FaultWord.FAIL_RESOURCE, FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE,
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ class Cast:
     witness: bool
     file: bool = False
     """Whether the witness is a file share or a cloud witness."""
+    resources: tuple[str, ...] = ()
 
     def is_node(self, target: object) -> bool:
         """Whether a text names a node, or one by its deed."""
@@ -201,6 +202,8 @@ class _Steps:
             good, known = target in BUSES, "A or B"
         elif wanted is Target.VM:
             good, known = target in cast.vms, listed(cast.vms)
+        elif wanted is Target.RESOURCE:
+            good, known = target in cast.resources, listed(cast.resources) if cast.resources else "[[lab.group]] first"
         elif wanted is Target.NAMED_NODE:
             good, known = target in cast.nodes, listed(cast.nodes)
         else:

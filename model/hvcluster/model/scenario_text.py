@@ -14,6 +14,7 @@ from .faults import AMOUNTS, TARGETS, Direction, Fault
 from .policy_file import policy_values, rule_values, set_values
 from .properties import DEFAULT_PROFILE, Properties, defaults
 from .scenario import Expectation, Scenario, Step
+from .scenario_groups import group_values, resource_values
 from .vocabulary import US_PER_S
 
 
@@ -32,14 +33,14 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield ""
     yield "[lab]"
     yield f"nodes = {len(definition.nodes)}"
-    yield f"vms = {len(definition.groups)}"
+    yield f"vms = {sum(1 for group in definition.groups if not group.resources)}"
     if len(definition.paths) != 1:
         yield f"paths = {len(definition.paths)}"
     if definition.tag_witness is not None:
         yield f"witness = {_value(definition.tag_witness.value)}"
     elif definition.witness_lun is None:
         yield "witness = false"
-    owners = [group.owner for group in definition.groups if group.owner is not None]
+    owners = [g.owner for g in definition.groups if g.owner is not None and not g.resources]
     if owners:
         yield f"owners = {_value([int(owner) for owner in owners])}"
     if any(node.site for node in definition.nodes):
@@ -71,6 +72,8 @@ def _properties(properties: Properties) -> Iterator[str]:
 def _wishes(definition: ClusterDefinition) -> Iterator[str]:
     """What is asked for single VMs, rules and sets."""
     for group in definition.groups:
+        if group.resources:
+            continue
         usual = GroupDefinition(group.name, group.lun)
         lines = [
             f"{name} = {_value([int(n) for n in wanted] if isinstance(wanted, tuple) else wanted)}"
@@ -80,6 +83,12 @@ def _wishes(definition: ClusterDefinition) -> Iterator[str]:
         lines += [f"{key} = {_value(wanted)}" for key, wanted in policy_values(group.policy).items()]
         if lines:
             yield from ("", f"[lab.vm.{group.name}]", *lines)
+    for group in definition.groups:
+        if group.resources:
+            yield from ("", "[[lab.group]]", *(f"{key} = {_value(each)}" for key, each in group_values(group).items()))
+        for resource in group.resources:
+            table = (f"{key} = {_value(each)}" for key, each in resource_values(resource))
+            yield from ("", "[[lab.group.resource]]", *table)
     for rule in definition.rules:
         yield from ("", "[[lab.affinity]]", *(f"{key} = {_value(each)}" for key, each in rule_values(rule).items()))
     for each in definition.sets:

@@ -96,6 +96,7 @@ async def _run(chosen: Options, beginning: Beginning, log: FilteringBoundLogger)
     try:
         status = await _drive(service, adapters, stop, chosen, log)
     finally:
+        adapters.monitor.end()
         await adapters.vms.close()
         await served.stop(SERVER_GRACE_S)
         facts.close()
@@ -110,7 +111,7 @@ async def _serve(chosen: Options, service: Service, adapters: Adapters, facts: F
         servicer = admin.Admin(chosen.definition, chosen.node, service, adapters.vms, facts, adapters.ignored.counts)
         node_pb2_grpc.add_NodeAdminServicer_to_server(servicer, server)
         if chosen.allow_chaos:
-            chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(adapters.cuts, adapters.vms.break_vm), server)
+            chaos_pb2_grpc.add_ChaosServicer_to_server(chaos.ChaosService(adapters.cuts, adapters.break_vm), server)
 
     names = [peers.SERVICE, memory.SERVICE, admin.SERVICE, *([chaos.SERVICE] if chosen.allow_chaos else [])]
     return await channels.serve(register, names, *chosen.bind)
@@ -126,7 +127,7 @@ async def _drive(
             driver = tasks.create_task(service.run(), name="driver")
             leaving = tasks.create_task(_leave(stop, service, driver, chosen, log), name="polite stop")
             await asyncio.wait((driver,))
-            adapters.vms.kill_all("the node's process ends")
+            adapters.end_vms("the node's process ends")
             leaving.cancel()
             wires.cancel()
     except ExceptionGroup as failures:

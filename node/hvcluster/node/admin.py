@@ -202,7 +202,9 @@ def _group(row: GroupView) -> node_pb2.GroupRow:
         migration=row.migration.name,
         move_type=row.move_kind.name.lower() if row.moving_to else "",
         queued=row.queued,
-        resources=[node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name) for r in row.resources],
+        resources=[
+            node_pb2.ResourceRow(name=r.name, type=r.type, state=r.state.name, depends=r.depends) for r in row.resources
+        ],
         unmonitored=row.unmonitored,
     )
 
@@ -258,6 +260,12 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "set_group_online":
             wish = request.set_group_online
             return _problem(wish.group, 0, 0) or ev.SetGroupOnline(wish.group, wish.online)
+        case "set_resource_online":
+            asked = request.set_resource_online
+            return _problem(asked.resource, 0, 0) or ev.SetResourceOnline(asked.resource, asked.online)
+        case "fail_resource":
+            name = request.fail_resource.resource
+            return _problem(name, 0, 0) or ev.FailResource(name)
         case "stop_node":
             return _problem("-", request.stop_node.node, 1) or ev.StopNode(NodeId(request.stop_node.node))
         case "set_node_paused":

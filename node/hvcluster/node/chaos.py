@@ -17,7 +17,7 @@ from .cuts import Cuts, Direction, Quality, UnknownWire, Wire
 
 SERVICE: Final = chaos_pb2.DESCRIPTOR.services_by_name["Chaos"].full_name
 
-WAYS_TO_BREAK: Final = ("crash", "hang", "application")
+WAYS_TO_BREAK: Final = ("crash", "hang", "application", "crash-monitor", "hang-monitor")
 
 _WIRES: Final = {
     chaos_pb2.WIRE_BUS: Wire.BUS,
@@ -103,7 +103,9 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
             text = f"{request.how!r} is no way to break a VM; one of {', '.join(WAYS_TO_BREAK)}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
         if not self._break_vm(request.group, request.how):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no VM {request.group!r} runs on this node")
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"no VM {request.group!r}, or no resource monitor, runs on this node"
+            )
         return self._reply()
 
     def _reply(self) -> chaos_pb2.ChaosReply:

@@ -13,7 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from hvcluster.model import codec
-from hvcluster.model.vocabulary import MAX_NODES, NOBODY, Generation, Incarnation, NodeId, StoreId
+from hvcluster.model.vocabulary import MAX_NODES, NOBODY, Generation, Incarnation, NodeId, ResourceState, StoreId
 from hvcluster.runtime import channels
 from hvcluster.v1 import consensus_pb2
 
@@ -32,7 +32,9 @@ MAX_NAME: Final = 256
 MAX_MIGRATION_BYTES: Final = 8 * 1024
 """Names, numbers, the end of a journal and a sentence: below 2 KiB; four times that is not ours."""
 
-_OUTCOMES: Final = frozenset({"ONLINE", "OFFLINE", "FAILED"})
+_OUTCOMES: Final = frozenset({"ONLINE", "OFFLINE", "FAILED", "PENDING"})
+MAX_RESOURCES: Final = 256
+"""Of one group; nobody keeps so many apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _fill(envelope: consensus_pb2.Envelope, message: m.Message, cluster_id: str)
             envelope.install_snapshot.CopyFrom(_snapshot_out(message))
         case m.TimeoutNow(term):
             envelope.timeout_now.CopyFrom(consensus_pb2.TimeoutNow(term=term))
-        case m.GroupReport(group, generation, outcome, cause, reason):
+        case m.GroupReport(group, generation, outcome, cause, reason, revision, resources):
             envelope.group_report.CopyFrom(
                 consensus_pb2.GroupReport(
                     group=group,
@@ -150,6 +152,8 @@ def _fill(envelope: consensus_pb2.Envelope, message: m.Message, cluster_id: str)
                     outcome=outcome,
                     cause=cause[:MAX_TEXT],
                     reason=reason[:MAX_TEXT],
+                    revision=revision,
+                    resources=[consensus_pb2.ResourceReport(name=n, state=s.name) for n, s in resources],
                 )
             )
         case m.Forward(ticket, command):
@@ -283,7 +287,15 @@ def _report_in(proto: consensus_pb2.GroupReport) -> m.GroupReport:
         raise Rejected(Reason.MALFORMED, f"no such outcome: {proto.outcome[:40]!r}")
     generation = Generation(number(proto.generation, "generation"))
     group = text(proto.group, MAX_NAME)
-    return m.GroupReport(group, generation, proto.outcome, text(proto.cause), text(proto.reason))
+    if len(proto.resources) > MAX_RESOURCES:
+        raise Rejected(Reason.OUT_OF_RANGE, f"{len(proto.resources)} resources; {MAX_RESOURCES} at most")
+    states = ResourceState.__members__
+    for row in proto.resources:
+        if row.state not in states:
+            raise Rejected(Reason.MALFORMED, f"no such state: {row.state[:40]!r}")
+    resources = tuple((text(row.name, MAX_NAME), states[row.state]) for row in proto.resources)
+    revision = number(proto.revision, "revision")
+    return m.GroupReport(group, generation, proto.outcome, text(proto.cause), text(proto.reason), revision, resources)
 
 
 def _node(value: int) -> NodeId:

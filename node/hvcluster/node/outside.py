@@ -35,6 +35,7 @@ from .guest.host import VmHost
 from .guest.ports import Placement
 from .initiator import Initiator
 from .memory import MemoryStreams
+from .monitor import WAYS_TO_BREAK, Monitor
 from .peers import Peers
 from .service import Service
 from .share import NAME as WITNESS_NAME
@@ -131,6 +132,7 @@ class Adapters:
             placement, self._submit, self._vm_started, self._vm_stopped, timing.guest_disk, timing.storage_resiliency,
             self._vm_frozen, self._vm_paused,
         )  # fmt: skip
+        self.monitor = Monitor(self._resource_answered, self._monitor_died, log)
         self._service: Service | None = None
         self._announced: tuple[str, Incarnation] | None = None
 
@@ -214,6 +216,14 @@ class Adapters:
         """Shut down or power off."""
         self.vms.stop(effect.group, effect.generation, effect.polite, effect.reason, effect.moved)
 
+    def call_resource(self, effect: fx.CallResource) -> None:
+        """By way of the resource monitor."""
+        self.monitor.call(effect)
+
+    def restart_monitor(self, reason: str) -> None:
+        """End the resource monitor; the next call starts another."""
+        self.monitor.restart(reason)
+
     def migrate_vm(self, effect: fx.PauseVm | fx.ContinueVm | fx.RedirectVm) -> None:
         """Pause a VM, let it go on, or send on what it held."""
         match effect:
@@ -238,9 +248,14 @@ class Adapters:
         if health is not None:
             self.service.post(ev.VmChecked(effect.group, effect.generation, health))
 
+    def break_vm(self, group: str, how: str) -> bool:
+        """Break a VM, or the resource monitor; False where there is none."""
+        return self.monitor.break_(how) if how in WAYS_TO_BREAK else self.vms.break_vm(group, how)
+
     def end_vms(self, reason: str) -> None:
-        """Power all off; their last words go to a life that is over."""
+        """Power all off, and end the monitor; their last words go to a life that is over."""
         self.vms.kill_all(reason)
+        self.monitor.end()
 
     def announce(self, group: str, generation: Generation) -> None:
         """Where a VM is served, retained on every bus. A VM that has gone off meanwhile is not announced."""
@@ -318,6 +333,12 @@ class Adapters:
 
     def _vm_stopped(self, group: str, generation: Generation, cause: str, reason: str) -> None:
         self.service.post(ev.VmStopped(group, generation, cause, reason))
+
+    def _resource_answered(self, token: int, ok: bool, reason: str) -> None:
+        self.service.post(ev.ResourceAnswered(token, ok, reason))
+
+    def _monitor_died(self, reason: str) -> None:
+        self.service.post(ev.MonitorDied(reason))
 
     def _cut_array(self, kind: Wire, name: str, direction: Direction) -> None:
         if kind is Wire.ARRAY:

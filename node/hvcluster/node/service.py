@@ -83,6 +83,10 @@ class Outside(Protocol):
 
     def check_vm(self, effect: fx.CheckVm) -> None: ...
 
+    def call_resource(self, effect: fx.CallResource) -> None: ...
+
+    def restart_monitor(self, reason: str) -> None: ...
+
     def migrate_vm(self, effect: fx.PauseVm | fx.ContinueVm | fx.RedirectVm) -> None: ...
 
     def send_memory(self, effect: fx.SendMemory, answer: Callable[[bool, str], None]) -> None: ...
@@ -90,7 +94,7 @@ class Outside(Protocol):
     def cancel_memory(self, token: int) -> None: ...
 
     def end_vms(self, reason: str) -> None:
-        """Turn all VMs off; when it returns, none of them writes any more."""
+        """Turn all VMs off and end the resource monitor; when it returns, nothing of them runs any more."""
 
     def announce(self, group: str, generation: Generation) -> None: ...
 
@@ -254,6 +258,10 @@ class Service:
                     outside.stop_vm(effect)
                 case fx.CheckVm():
                     outside.check_vm(effect)
+                case fx.CallResource():
+                    outside.call_resource(effect)
+                case fx.RestartMonitor(reason):
+                    outside.restart_monitor(reason)
                 case fx.PauseVm() | fx.ContinueVm() | fx.RedirectVm():
                     outside.migrate_vm(effect)
                 case fx.SendMemory():

@@ -13,6 +13,7 @@ from typing import Final
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.events import LOG_LEVEL, Level, event_of, level_of
 from hvcluster.model.properties import PROFILES
+from hvcluster.model.resources import disk_name
 from hvcluster.model.vocabulary import NodeId
 
 from .lab import BUS_NAMES
@@ -79,7 +80,8 @@ def _sections(facts: Iterable[Recorded], definition: ClusterDefinition, local: b
     yield from (f"{node.name},{node.id},{node.weight}" for node in definition.nodes)
     yield from ("", "[=== Groups ===]", "name,resources")
     for group in definition.groups:
-        yield f"{group.name},Cluster Disk {group.lun};Virtual Machine Configuration {group.name}"
+        others = [each.name for each in group.resources] or [f"Virtual Machine Configuration {group.name}"]
+        yield f"{group.name},{';'.join((disk_name(group.lun), *others))}"
     yield from ("", "[=== Networks ===]", "name")
     yield from (f"Cluster Network {name}" for name in BUS_NAMES)
     yield from ("", "[=== System ===]")

@@ -142,6 +142,7 @@ class Compose:
         vms = {
             group.name: of(compose_lab.SWITCH_SERVICE, compose_lab.FIRST_VM_PORT + at)
             for at, group in enumerate(definition.groups)
+            if not group.resources
         }
         return Addresses(
             nodes={node: address for node, address in nodes.items() if address is not None},

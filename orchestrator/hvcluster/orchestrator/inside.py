@@ -68,6 +68,7 @@ class Inside:
             vms={
                 group.name: Address(compose_lab.SWITCH_SERVICE, compose_lab.FIRST_VM_PORT + at)
                 for at, group in enumerate(self._definition.groups)
+                if not group.resources
             },
         )
 

@@ -6,7 +6,7 @@ every column, and a table says which of them it shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -86,7 +86,7 @@ def _groups(picture: Picture, addresses: Addresses) -> list[Row]:
             "Name": row.name,
             "OwnerNode": picture.node_name(row.owner) if row.owner else None,
             "State": word(row.state),
-            "GroupType": "VirtualMachine",
+            "GroupType": _group_type([resource.type for resource in row.resources]),
             "Priority": None if (policy := _policy(row)) is None else int(policy.priority),
             "Generation": row.generation,
             "PreferredOwners": [picture.node_name(node) for node in row.preferred],
@@ -97,6 +97,20 @@ def _groups(picture: Picture, addresses: Addresses) -> list[Row]:
             "Policy": None if policy is None else policy_values(policy),
         }
         for row in (best.groups if best is not None else ())
+    ]
+
+
+def _group_type(types: Collection[str]) -> str:
+    """As the product calls it, by what the group is there for."""
+    kinds = ("Virtual Machine", "Generic Service", "Generic Application", "Generic Script")
+    return next((kind.replace(" ", "") for kind in kinds if kind in types), "Unknown")
+
+
+def _dependencies(picture: Picture, _: Addresses) -> list[Row]:
+    return [
+        {"Resource": resource.name, "DependencyExpression": resource.depends}
+        for row in (picture.best.groups if picture.best is not None else ())
+        for resource in row.resources
     ]
 
 
@@ -275,6 +289,7 @@ NOUNS: Final[dict[str, Noun]] = {
         _groups,
     ),
     "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
+    "resourcedependency": Noun(("Resource", "DependencyExpression"), (), _dependencies),
     "quorum": Noun(
         ("Cluster", "QuorumResource", "QuorumType"),
         ("QuorumHeld", "Votes", "VotesNeeded", "WitnessDynamicWeight", "WitnessOwner", "Leader", "Term"),

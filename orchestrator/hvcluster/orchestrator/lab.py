@@ -98,6 +98,8 @@ class Lab:
     san_ports: tuple[int, ...] = (0,)
     bind: str = "127.0.0.1"
     tag_witness: TagWitnessKind | None = None
+    roles: tuple[GroupDefinition, ...] = ()
+    """Groups of resources; a VM is a group of its own."""
     witness_port: int = 0
     """Of the file share or cloud witness; 0 takes a free one."""
     write_cache: bool = False
@@ -127,7 +129,8 @@ class Lab:
                     v.resiliency_period_ms,
                 )
                 for v in self.vms
-            ),
+            )
+            + self.roles,
             witness_lun=self.witness_lun,
             paths=self.paths,
             properties=self.properties,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -18,7 +19,7 @@ from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
 from hvcluster.model.vocabulary import BLOCK_BYTES, MAX_LUNS, MAX_NODES, LunId, NodeId
 
-from . import lab_policies
+from . import lab_groups, lab_policies
 from .lab import (
     BUS_KINDS,
     BUS_NAMES,
@@ -44,8 +45,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_PATHS: Final = 4
 """Ports of the array; two are usual, and each costs every node a stream."""
 
-MAX_MEMORY_MB: Final = 48 << 20
-"""48 TB, more than any version of the product supports in a host."""
+MAX_MEMORY_MB: Final = 48 << 20  # 48 TB, more than any version of the product supports in a host
 
 K = TypeVar("K")
 
@@ -93,8 +93,10 @@ def _lab(top: Section) -> Lab:
     _check_sites(cluster, properties, nodes, preferred_site)
     luns = _luns(top)
     vms = _vms(top, nodes)
-    rules, sets = lab_policies.rules_and_sets(top, [vm.name for vm in vms])
     witness, tag_witness, witness_port = _witness(top, {lun.id for lun in luns}, vms)
+    owners = partial(_owners, nodes=nodes), partial(_owner, nodes=nodes)
+    roles = lab_groups.groups(top, {lun.id for lun in luns}, vms, witness, *owners)
+    rules, sets = lab_policies.rules_and_sets(top, [*(vm.name for vm in vms), *(role.name for role in roles)])
     _check_disks(top, {lun.id for lun in luns}, vms)
     _check_tie_breaker(top, properties, nodes)
     bus_kind, bus_ports = _buses(top)
@@ -119,6 +121,7 @@ def _lab(top: Section) -> Lab:
         san_ports=san_ports,
         bind=bind,
         tag_witness=tag_witness,
+        roles=roles,
         witness_port=witness_port,
     )
 

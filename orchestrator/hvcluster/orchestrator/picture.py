@@ -91,9 +91,14 @@ class Picture:
             if answer.service != "UP"
         ]
         known = {row.name for row in best.groups}
-        missing += [f"VM {group.name} is not known yet" for group in self.definition.groups if group.name not in known]
+        roles = {group.name for group in self.definition.groups if group.resources}
         missing += [
-            f"VM {row.name} is {row.state.lower()}"
+            f"{_kind(group.name, roles)} {group.name} is not known yet"
+            for group in self.definition.groups
+            if group.name not in known
+        ]
+        missing += [
+            f"{_kind(row.name, roles)} {row.name} is {row.state.lower()}"
             for row in best.groups
             if row.desired_online and row.state != "ONLINE"
         ]
@@ -114,3 +119,7 @@ def key_text(key: int, witness: bool = False) -> str:
     if witness:  # nobody owns the witness by generation
         return f"{key:016x} (node {parts.node})"
     return f"{key:016x} (generation {parts.generation}, node {parts.node})"
+
+
+def _kind(name: str, roles: set[str]) -> str:
+    return "group" if name in roles else "VM"

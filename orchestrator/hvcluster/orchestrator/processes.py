@@ -25,6 +25,7 @@ READY_S: Final = 20.0
 """Python with grpc takes half a second to start on an idle core, and many nodes start at once."""
 STOP_S: Final = 5.0
 """A polite stop that takes longer than this has failed; SIGKILL follows."""
+_OF_A_MACHINE: Final = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 _POLL_S: Final = 0.01
 
 
@@ -121,14 +122,32 @@ async def start(spec: ProcessSpec, lab: LabDir, tie: Tie, more: Sequence[str] = 
 
 
 def send(record: ProcessRecord, boot: str, number: signal.Signals) -> bool:
-    """Signal the process of a record, and only that one; False if it is dead."""
+    """Signal the process of a record; False if it is dead. What stops or ends a machine concerns all that runs on it:
+    the resource monitor and the applications of a node are of its session.
+    """
     if life(record, boot) is Life.DEAD:
         return False
+    others = session(record.pid) if number in _OF_A_MACHINE else ()
     try:
         os.kill(record.pid, number)
     except ProcessLookupError:
         return False
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
     return True
+
+
+def session(leader: int) -> list[int]:
+    """The other processes of a session that a process leads."""
+    found: list[int] = []
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdigit() and int(entry) != leader:
+            with contextlib.suppress(OSError, IndexError):  # it has ended meanwhile
+                behind_name = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                if int(behind_name[3]) == leader:
+                    found.append(int(entry))
+    return found
 
 
 async def gone(record: ProcessRecord, boot: str, deadline_s: float) -> bool:

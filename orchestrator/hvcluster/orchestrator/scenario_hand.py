@@ -124,6 +124,13 @@ class Hand:
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
                 await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
+            case FaultWord.FAIL_RESOURCE:
+                failing = node_pb2.FailResourceRequest(resource=fault.target)
+                await self._ask(fault, node_pb2.OperatorRequest(fail_resource=failing))
+            case FaultWord.OFFLINE_RESOURCE | FaultWord.ONLINE_RESOURCE:
+                online = word is FaultWord.ONLINE_RESOURCE
+                single = node_pb2.SetResourceOnlineRequest(resource=fault.target, online=online)
+                await self._ask(fault, node_pb2.OperatorRequest(set_resource_online=single))
             case FaultWord.CRASH_VM | FaultWord.HANG_VM | FaultWord.CRASH_APP:
                 owner = await self.named(f"{OWNER_OF}{fault.target}")
                 await saboteur.break_vm(self._driver, owner, fault.target, _BREAKS[word])
@@ -188,6 +195,8 @@ class Hand:
             case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
                 drains = fault.word is FaultWord.DRAIN
                 await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
+            case FaultWord.CRASH_MONITOR | FaultWord.HANG_MONITOR:
+                await saboteur.break_vm(self._driver, name, "", _BREAKS[fault.word])
             case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY | FaultWord.CUT_WITNESS:
                 await self._cut(name, fault)
             case _:
@@ -292,7 +301,13 @@ class Hand:
             await asyncio.sleep(RESUME_EVERY_S)
 
 
-_BREAKS: Final = {FaultWord.CRASH_VM: "crash", FaultWord.HANG_VM: "hang", FaultWord.CRASH_APP: "application"}
+_BREAKS: Final = {
+    FaultWord.CRASH_VM: "crash",
+    FaultWord.HANG_VM: "hang",
+    FaultWord.CRASH_APP: "application",
+    FaultWord.CRASH_MONITOR: "crash-monitor",
+    FaultWord.HANG_MONITOR: "hang-monitor",
+}
 
 _HOW: Final = {
     FaultWord.START: How.NORMAL,
@@ -304,7 +319,7 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
         FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
-        FaultWord.CUT_WITNESS,
+        FaultWord.CUT_WITNESS, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }
 )  # fmt: skip
 

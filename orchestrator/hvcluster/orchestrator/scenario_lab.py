@@ -19,9 +19,10 @@ from .errors import Exit, Failure
 from .lab import LAB_TIME_SCALE, Lab, LabLun, LabNode, LabVm
 
 LUN_BYTES: Final = 16 << 20
-_WHY_SIMULATED: Final = {
+_WHY_SIMULATED: Final[dict[FaultWord, str]] = {
     FaultWord.DRIFT: "all processes of one machine share its clock",
     FaultWord.HOLD_PATH: "a real connection that stalls also ends, and what it held is gone",
+    FaultWord.CRASH_RESOURCE: "a real resource that fails is a script or an application of the lab's own",
     FaultWord.SLOW_OFF: "the VM of a real process is off when the process says so",
 }
 assert set(_WHY_SIMULATED) == set(SIMULATED_ONLY)
@@ -49,7 +50,9 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
                 g.resiliency_period_ms,
             )
             for g in definition.groups
+            if not g.resources
         ),
+        roles=tuple(g for g in definition.groups if g.resources),
         rules=definition.rules,
         sets=definition.sets,
         preferred_site=definition.preferred_site,

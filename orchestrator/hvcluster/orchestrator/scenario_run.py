@@ -115,7 +115,7 @@ async def _stage(scenario: Scenario, home: Path, progress: Progress, image: str 
 
 
 async def _verify(probe: Probe, driver: Driver) -> str:
-    for group in driver.definition.groups:
+    for group in (each for each in driver.definition.groups if not each.resources):
         verdict = await probe.verify(group.name)
         if verdict.problems:
             return f"{group.name}: {'; '.join(verdict.problems[:3])}"

@@ -111,7 +111,9 @@ def _groups(picture: Picture, addresses: Addresses) -> list[Json]:
             "queued": row.queued,
             "address": str(addresses.vms[row.name]) if row.name in addresses.vms else None,
             "reason": row.reason,
-            "resources": [{"name": r.name, "type": r.type, "state": r.state} for r in row.resources],
+            "resources": [
+                {"name": r.name, "type": r.type, "state": r.state, "depends": r.depends} for r in row.resources
+            ],
         }
         for row in best.groups
     ]

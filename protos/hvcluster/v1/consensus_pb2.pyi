@@ -486,12 +486,18 @@ class GroupReport(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     generation: _builtins.int
     outcome: _builtins.str
-    """ONLINE | OFFLINE | FAILED"""
+    """ONLINE | OFFLINE | FAILED | PENDING"""
     cause: _builtins.str
     reason: _builtins.str
+    revision: _builtins.int
+    """rises with every change of a resource's state"""
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResourceReport]: ...
     def __init__(
         self,
         *,
@@ -500,14 +506,39 @@ class GroupReport(_message.Message):
         outcome: _builtins.str = ...,
         cause: _builtins.str = ...,
         reason: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        resources: _abc.Iterable[Global___ResourceReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "generation", b"generation", "group", b"group", "outcome", b"outcome", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "generation", b"generation", "group", b"group", "outcome", b"outcome", "reason", b"reason", "resources", b"resources", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupReport: _TypeAlias = GroupReport  # noqa: Y015
+
+@_typing.final
+class ResourceReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    state: _builtins.str
+    """ResourceState name"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResourceReport: _TypeAlias = ResourceReport  # noqa: Y015
 
 @_typing.final
 class Forward(_message.Message):

@@ -265,21 +265,25 @@ class ResourceRow(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    DEPENDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: _builtins.str
-    """Physical Disk, Virtual Machine Configuration, Virtual Machine"""
+    """Physical Disk, Virtual Machine Configuration, Virtual Machine, or as the lab file names it"""
     state: _builtins.str
     """ResourceState name"""
+    depends: _builtins.str
+    """dependency expression"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         type: _builtins.str = ...,
         state: _builtins.str = ...,
+        depends: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "state", b"state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends", b"depends", "name", b"name", "state", b"state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,6 +421,8 @@ class OperatorRequest(_message.Message):
     SET_GROUP_FIELD_NUMBER: _builtins.int
     CLEAR_QUARANTINE_FIELD_NUMBER: _builtins.int
     CANCEL_MOVE_FIELD_NUMBER: _builtins.int
+    SET_RESOURCE_ONLINE_FIELD_NUMBER: _builtins.int
+    FAIL_RESOURCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -431,6 +437,10 @@ class OperatorRequest(_message.Message):
     def clear_quarantine(self) -> Global___ClearQuarantineRequest: ...
     @_builtins.property
     def cancel_move(self) -> Global___CancelMoveRequest: ...
+    @_builtins.property
+    def set_resource_online(self) -> Global___SetResourceOnlineRequest: ...
+    @_builtins.property
+    def fail_resource(self) -> Global___FailResourceRequest: ...
     def __init__(
         self,
         *,
@@ -441,12 +451,14 @@ class OperatorRequest(_message.Message):
         set_group: Global___SetGroupRequest | None = ...,
         clear_quarantine: Global___ClearQuarantineRequest | None = ...,
         cancel_move: Global___CancelMoveRequest | None = ...,
+        set_resource_online: Global___SetResourceOnlineRequest | None = ...,
+        fail_resource: Global___FailResourceRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -520,6 +532,48 @@ class SetGroupOnlineRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetGroupOnlineRequest: _TypeAlias = SetGroupOnlineRequest  # noqa: Y015
+
+@_typing.final
+class SetResourceOnlineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
+    resource: _builtins.str
+    online: _builtins.bool
+    def __init__(
+        self,
+        *,
+        resource: _builtins.str = ...,
+        online: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["online", b"online", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetResourceOnlineRequest: _TypeAlias = SetResourceOnlineRequest  # noqa: Y015
+
+@_typing.final
+class FailResourceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    resource: _builtins.str
+    """which is online, and fails now"""
+    def __init__(
+        self,
+        *,
+        resource: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailResourceRequest: _TypeAlias = FailResourceRequest  # noqa: Y015
 
 @_typing.final
 class SetGroupRequest(_message.Message):

@@ -31,7 +31,7 @@ class Clients:
         self.acknowledged_count = 0
 
     def start(self) -> None:
-        for group in self._world.definition.groups:
+        for group in (g for g in self._world.definition.groups if not g.resources):
             self._world.after(self._world.random.randrange(self._every_us), self._append, group.name)
 
     def announced(self, group: str, generation: Generation, node: NodeId) -> None:

@@ -25,6 +25,7 @@ from hvcluster.san.core.effects import JournalEntry
 
 from .judge_disks import Disks
 from .judge_raft import Consensus
+from .judge_roles import RoleJudge
 from .judge_tag import TagFile
 from .judge_witness import WitnessMedium
 
@@ -51,6 +52,7 @@ class Judge:
         """Initiators that had a write to a group's LUN refused."""
         self._witness = WitnessMedium(self.broken)
         self._tag_file = TagFile(self.broken)
+        self.roles = RoleJudge(world, self.broken, self.counts)
         self._disks = Disks(world, self.broken, self.counts, self.refused)
         witness = self._witness if world.definition.tag_witness is None else self._tag_file
         self._consensus = Consensus(world, self.broken, self.counts, witness, self._disks)
@@ -133,6 +135,7 @@ class Judge:
             self._disks.handed_over(fact)
         elif kind is FactKind.DISK_ONLINE:
             self._disks.online(fact)
+            self.roles.disk_online(fact)
         elif kind in _OF_PATHS:
             self._paths(fact)
         elif kind is FactKind.LEADER_ELECTED:
@@ -181,7 +184,8 @@ class Judge:
         properties = self._world.definition.properties
         own = {group.name: group.resiliency_period_ms for group in self._world.definition.groups}
         alone = self._world.now - since
-        return ", ".join(n for n in sorted(machine.guests) if alone > resiliency_us(properties, own.get(n)))
+        names = sorted({*machine.guests, *machine.monitor.groups()})
+        return ", ".join(n for n in names if alone > resiliency_us(properties, own.get(n)))
 
     # liveness
 
@@ -255,6 +259,9 @@ class Judge:
             nodes = running.get(group.name, [])
             able = group.definition.possible
             if not group.desired or group.state is GroupState.FAILED or self._kept_apart(leader, group):
+                continue
+            if group.definition.resources:
+                found.extend(self.roles.problems(group))
                 continue
             if group.state is not GroupState.ONLINE or nodes != [group.owner] or (able and group.owner not in able):
                 where = f"owner {group.owner}, generation {group.generation}, runs on {nodes}"

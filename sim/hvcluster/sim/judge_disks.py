@@ -270,4 +270,6 @@ class Disks:
 
     def has_booted(self, group: str, generation: Generation) -> bool:
         """Whether a generation has left a record on its disk: the first one is that of its boot."""
+        if self._world.judge.roles.has_disk(group, generation):
+            return True
         return generation in self._by_group[group].generations

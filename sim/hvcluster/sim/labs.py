@@ -14,11 +14,16 @@ from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, Res
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
 from hvcluster.model.vocabulary import LunId, NodeId, PathName
 
+from .role_labs import roles
+
 Setting: TypeAlias = int | float | bool | str
 
 MOST_NODES: Final = 9
 MOST_PATHS: Final = 3
 MOST_VMS: Final = 40
+MOST_ROLES: Final = 3
+ROLES: Final = 0.3
+"""How many labs have roles of resources."""
 RESILIENCY_MS: Final = (0, 5_000, 20_000, 60_000, 240_000)
 STORAGE_MS: Final = (0, 30_000, 600_000)
 FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0, 90.0)
@@ -29,7 +34,8 @@ class Plan:
     """What to simulate. `properties`: cluster properties that differ from the profile's.
 
     `wishes`: from which number policies, affinity rules and sets are drawn; 0: every VM has the defaults.
-    `tag_witness`: the witness is of this kind instead of a disk.
+    `tag_witness`: the witness is of this kind instead of a disk. `roles`: so many groups of resources, drawn from
+    `role_draw`.
     """
 
     nodes: int = 5
@@ -44,6 +50,8 @@ class Plan:
     properties: tuple[tuple[str, Setting], ...] = ()
     wishes: int = 0
     tag_witness: TagWitnessKind | None = None
+    roles: int = 0
+    role_draw: int = 0
 
     def definition(self) -> ClusterDefinition:
         """The lab as nodes are given it."""
@@ -61,6 +69,7 @@ class Plan:
             draw = random.Random(f"{self.wishes}/wishes")
             groups = tuple(_wished(draw, group, self.nodes) for group in groups)
             rules, sets = _rules(draw, groups), _sets(draw, groups)
+        groups += roles(self.roles, self.role_draw, self.vms + 2)
         values: dict[str, Setting] = {
             "connection_loss_detection": self.connection_loss_detection,
             "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run
@@ -80,6 +89,8 @@ class Plan:
         kind = "disk" if self.tag_witness is None else self.tag_witness.value.replace("-", " ")
         witness = f"a {kind} witness" if self.witness else "no witness"
         words = [f"{self.nodes} nodes", f"{self.vms} VMs", witness, f"{self.paths} paths", self.profile, *extra]
+        if self.roles:
+            words.append(f"{self.roles} roles of resources ({self.role_draw})")
         if self.wishes:
             words.append(f"wishes {self.wishes}")
         if self.connection_loss_detection:
@@ -122,7 +133,15 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
         kinds = (None, TagWitnessKind.FILE_SHARE, TagWitnessKind.CLOUD, None)
         kind = kinds[draw.randrange(4)]
         plan = replace(plan, witness=plan.witness or kind is not None, tag_witness=kind)
-    return replace(plan, properties=tuple(properties), wishes=wishes)
+    return _with_roles(seed, replace(plan, properties=tuple(properties), wishes=wishes))
+
+
+def _with_roles(seed: int, plan: Plan) -> Plan:
+    """Some labs have roles of resources as well; drawn apart, so that all else stays the same."""
+    draw = random.Random(f"{seed}/roles")
+    if draw.random() >= ROLES or not plan.paths:
+        return plan
+    return replace(plan, roles=1 + draw.randrange(MOST_ROLES), role_draw=draw.randrange(2**31))
 
 
 def _wished(draw: random.Random, group: GroupDefinition, nodes: int) -> GroupDefinition:

@@ -25,6 +25,7 @@ from hvcluster.node.core.saved import SavedState
 from .disks import saved_after
 from .guests import SimGuest, switched_on
 from .memory import MemoryStream, Migrations
+from .monitors import SimMonitor
 from .storage import Link
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class Machine:
         self.saved = saved
         self.timing = Timing.of(world.definition.properties)
         self.scsi_timeout_us = self.timing.scsi
-        self.alive = False
-        self.frozen = False
+        self.alive = self.frozen = False
         self.life = 0
         self.exited = False
         self.forced_in: set[int] = set()  # lives that an administrator began with forced quorum
@@ -62,6 +62,7 @@ class Machine:
         self.guests: dict[str, SimGuest] = {}
         self.links: dict[PathName, Link] = {}
         self.streams: dict[int, MemoryStream] = {}
+        self.monitor = SimMonitor(world, self)
         self.replies: dict[int, ef.Reply] = {}
         self._wipes = 0
         self.batching = False
@@ -82,6 +83,8 @@ class Machine:
             **Migrations(world, self).performs(),
             ef.UsePath: self._use_path,
             ef.CheckVm: self._check_vm,
+            ef.CallResource: self.monitor.call,
+            ef.RestartMonitor: self.monitor.restart,
             ef.Announce: self._announce,
             ef.ProbePeer: self._probe,
             ef.Reply: self._reply,
@@ -116,8 +119,7 @@ class Machine:
         if self.alive:
             return
         self.alive = True
-        self.frozen = False
-        self.exited = False
+        self.frozen = self.exited = False
         self.crash_in = self._freeze_in = None
         for path in self._world.definition.paths:
             old = self.links.get(path)
@@ -135,6 +137,7 @@ class Machine:
         self._pending = {}
         self._waiting = []
         self.guests = {}
+        self.monitor.begin()
         self.streams = {}
         self.core = NodeCore(self._world.definition, self.node, self.saved, how)
         self._world.judge.started(self)
@@ -154,6 +157,7 @@ class Machine:
         self.died_at = self._world.now
         self.life += 1
         self.guests = {}
+        self.monitor.begin()
         for link in self.links.values():
             link.close()
         self._world.network.will(self.node, self.core.incarnation)
@@ -260,10 +264,7 @@ class Machine:
             link.sent()
 
     def _effect(self, core: NodeCore, effect: ef.Effect) -> None:
-        perform = self._performs.get(type(effect))
-        if perform is None:
-            raise AssertionError(f"no such effect: {effect}")
-        perform(effect)
+        self._performs[type(effect)](effect)
 
     def _publish(self, effect: ef.Publish) -> None:
         self._world.judge.published(self, effect.heartbeat.term)

@@ -13,6 +13,7 @@ from hvcluster.model.facts import Fact
 from hvcluster.model.faults import OTHER_SIDE, Fault
 from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenario, unmet
 from hvcluster.model.vocabulary import US_PER_S, NodeState
+from hvcluster.node.core.viewing import shown_state
 
 from .judge import Broken
 from .schedule import Strike
@@ -129,13 +130,17 @@ class Stage:
             for name, sim in machine.guests.items():
                 if sim.guest.state.name in ("ONLINE", "STOPPING") and not machine.frozen:
                     running.setdefault(name, []).append(machine.name)
+            for name in sorted(machine.monitor.groups()) if not machine.frozen else ():
+                running.setdefault(name, []).append(machine.name)
         refused = frozenset(self.world.judge.refused)
         names = {initiator_name(m.name): m.name for m in self.world.machines.values()}
         seen = frozenset(names[name] for name in refused if name in names)
         if leader is None:
             return Observation(running={name: tuple(nodes) for name, nodes in running.items()}, refused=seen)
         database = leader.core.replica.database
-        groups = {g.name: GroupSeen(g.state.name, self._name(g.owner), g.generation) for g in database.groups.values()}
+        groups = {
+            g.name: GroupSeen(shown_state(g).name, self._name(g.owner), g.generation) for g in database.groups.values()
+        }
         nodes = {
             m.name: (NodeState.PAUSED if m.paused else NodeState.UP).name if m.up else NodeState.DOWN.name
             for m in database.members.values()

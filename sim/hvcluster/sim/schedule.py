@@ -16,6 +16,7 @@ from hvcluster.model.properties import MAX_CLOCK_DRIFT
 from hvcluster.model.vocabulary import US_PER_S
 
 from .labs import Plan
+from .role_labs import resource_names
 
 MEND_LOW_S, MEND_HIGH_S = 2, 60
 FOLLOWED: Final = 0.3
@@ -46,6 +47,7 @@ _MENDING: Final = {
     FaultWord.PAUSE: FaultWord.RESUME,
     FaultWord.DRAIN: FaultWord.RESUME,
     FaultWord.OFFLINE: FaultWord.ONLINE,
+    FaultWord.OFFLINE_RESOURCE: FaultWord.ONLINE_RESOURCE,
     FaultWord.PARTITION: FaultWord.HEAL,
     FaultWord.BUS_KILL: FaultWord.BUS_START,
     FaultWord.SAN_KILL: FaultWord.SAN_START,
@@ -129,6 +131,19 @@ class _Draw:
                 (6, lambda at: self._add(at, Fault(FaultWord.WITNESS_KILL))),
                 (4, self._slow_witness),
                 (6, lambda at: self._cut(at, FaultWord.CUT_WITNESS, ())),
+            )
+        self._resources = tuple(
+            name for role in range(1, plan.roles + 1) for name in resource_names(role, plan.role_draw)
+        )
+        if self._resources:
+            self._words += (
+                (10, lambda at: self._on_resource(at, FaultWord.FAIL_RESOURCE)),
+                (10, lambda at: self._on_resource(at, FaultWord.CRASH_RESOURCE)),
+                (6, lambda at: self._on_role(at, FaultWord.MOVE)),
+                (6, lambda at: self._on_role(at, FaultWord.OFFLINE)),
+                (6, lambda at: self._strikes.append(Strike(at, Fault(FaultWord.CRASH_MONITOR, self._role_owner())))),
+                (4, lambda at: self._strikes.append(Strike(at, Fault(FaultWord.HANG_MONITOR, self._role_owner())))),
+                (4, lambda at: self._add(at, Fault(FaultWord.OFFLINE_RESOURCE, self._resource(), via=self._name()))),
             )
         self._total = sum(weight for weight, _ in self._words)
 
@@ -261,6 +276,26 @@ class _Draw:
         """Everybody dies at once, and returns one by one."""
         for name in self._nodes:
             self._add(at, Fault(FaultWord.KILL, name))
+
+    def _resource(self) -> str:
+        return self._resources[self._random.randrange(len(self._resources))]
+
+    def _role(self) -> str:
+        return f"R{1 + self._random.randrange(self._plan.roles)}"
+
+    def _role_owner(self) -> str:
+        return OWNER_OF + self._role() if self._random.random() < 0.7 else self._name()
+
+    def _on_resource(self, at: int, word: FaultWord) -> None:
+        self._strikes.append(Strike(at, Fault(word, self._resource())))
+
+    def _on_role(self, at: int, word: FaultWord) -> None:
+        how = "" if word is FaultWord.OFFLINE else "shutdown"
+        fault = Fault(word, self._role(), via=self._name(), type=how)
+        if word is FaultWord.OFFLINE:
+            self._add(at, fault)
+        else:
+            self._strikes.append(Strike(at, fault))
 
     def _on_vm(self, at: int, word: FaultWord) -> None:
         if not self._vms:

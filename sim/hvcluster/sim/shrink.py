@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
-from hvcluster.model.faults import OWNER_OF, Fault, FaultWord
+from hvcluster.model.faults import OF_RESOURCES, OWNER_OF, Fault, FaultWord
 from hvcluster.model.scenario import Expectation, Scenario, Step
 from hvcluster.model.vocabulary import US_PER_S
 
@@ -135,6 +135,8 @@ class Shrinker:
         yield self._within(replace(self.best.plan, paths=min(1, plan.paths)))
         yield self._within(replace(self.best.plan, connection_loss_detection=False))
         yield self._within(replace(self.best.plan, wishes=0))
+        for count in range(plan.roles):
+            yield self._within(replace(self.best.plan, roles=count))
         for property_ in plan.properties:
             rest = tuple(other for other in self.best.plan.properties if other != property_)
             yield self._within(replace(self.best.plan, properties=rest))
@@ -142,11 +144,13 @@ class Shrinker:
     def _within(self, plan: Plan) -> History:
         """The same faults, without those that speak of what the smaller lab does not have."""
         nodes = {f"HyperV-{n}" for n in range(1, plan.nodes + 1)}
-        vms = {f"D{n}" for n in range(1, plan.vms + 1)}
+        vms = {f"D{n}" for n in range(1, plan.vms + 1)} | {f"R{n}" for n in range(1, plan.roles + 1)}
         paths = {chr(ord("A") + n) for n in range(plan.paths)}
         kept: list[Strike] = []
         for strike in self.best.strikes:
             fault = _within(strike.fault, nodes, vms, paths)
+            if fault is not None and fault.word in OF_RESOURCES and int(fault.target[1:].split()[0]) > plan.roles:
+                continue
             if fault is not None:
                 kept.append(replace(strike, fault=fault))
         return History(plan, self.best.seed, tuple(kept))
@@ -171,7 +175,9 @@ def _within(fault: Fault, nodes: set[str], vms: set[str], paths: set[str]) -> Fa
     target = fault.target
     if target.startswith(OWNER_OF) and target.removeprefix(OWNER_OF) not in vms:
         return None
-    if (target.startswith("HyperV-") and target not in nodes) or (target.startswith("D") and target not in vms):
+    if (target.startswith("HyperV-") and target not in nodes) or (
+        target.startswith(("D", "R")) and " " not in target and target not in vms
+    ):
         return None
     if fault.word is FaultWord.CUT_ARRAY and fault.wire and fault.wire not in paths:
         return None

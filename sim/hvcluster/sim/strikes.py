@@ -85,6 +85,13 @@ class Strikes:
             case FaultWord.CRASH_VM:
                 for machine in world.machines.values():
                     machine.crash_vm(fault.target)
+            case FaultWord.FAIL_RESOURCE:
+                self.ask(self._asked(fault), ev.FailResource(fault.target))
+            case FaultWord.OFFLINE_RESOURCE | FaultWord.ONLINE_RESOURCE:
+                self.ask(self._asked(fault), ev.SetResourceOnline(fault.target, word is FaultWord.ONLINE_RESOURCE))
+            case FaultWord.CRASH_RESOURCE:
+                for machine in world.machines.values():
+                    machine.monitor.kill_resource(fault.target)
             case FaultWord.PARTITION:
                 self._partition(fault.side)
             case FaultWord.HEAL:
@@ -162,6 +169,10 @@ class Strikes:
                 for path, link in machine.links.items():
                     if fault.wire in ("", path):
                         link.hold(int(fault.amount * US_PER_S), logins=fault.direction is Direction.BOTH)
+            case FaultWord.CRASH_MONITOR:
+                machine.monitor.crash()
+            case FaultWord.HANG_MONITOR:
+                machine.monitor.stuck = machine.alive
             case FaultWord.SLOW_OFF:
                 machine.off_us = int(fault.amount * US_PER_S)
             case FaultWord.CUT_WITNESS:
@@ -298,7 +309,8 @@ _HOW: Final = {
 _HARMLESS = frozenset(
     {
         FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.CRASH_VM,
-        FaultWord.HANG_VM, FaultWord.CRASH_APP,
+        FaultWord.HANG_VM, FaultWord.CRASH_APP, FaultWord.FAIL_RESOURCE, FaultWord.CRASH_RESOURCE,
+        FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
         FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CANCEL_MOVE,
     }
 )  # fmt: skip
@@ -309,6 +321,6 @@ _ON_A_MACHINE = frozenset(
         FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
         FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
         FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.CUT_WITNESS,
-        FaultWord.HOLD_PATH, FaultWord.SLOW_OFF,
+        FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }
 )  # fmt: skip

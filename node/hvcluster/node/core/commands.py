@@ -22,6 +22,7 @@ from hvcluster.model.vocabulary import (
     MigrationState,
     MoveKind,
     NodeId,
+    ResourceState,
     StoreId,
 )
 from hvcluster.model.votes import Configuration, Voter
@@ -172,13 +173,34 @@ class Preempt:
 
 @dataclass(frozen=True, slots=True)
 class ReportGroup:
-    """What the owner of this generation reported."""
+    """What the owner of this generation reported. `revision` rises with every change of the states of its resources."""
 
     group: str
     seen: Generation
     state: GroupState
     cause: str
     reason: str
+    revision: int = 0
+    resources: tuple[tuple[str, ResourceState], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetResource:
+    """Whether a resource should be online (PersistentState). Online: what it depends on as well, and one that has
+    failed is tried again.
+    """
+
+    group: str
+    resource: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailNow:
+    """An administrator has a resource fail, if it is online."""
+
+    group: str
+    resource: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +285,8 @@ Command: TypeAlias = (
     | CancelMove
     | ReportGroup
     | SetDesired
+    | SetResource
+    | FailNow
     | ChangeGroup
     | PauseNode
     | EndDrain
@@ -289,6 +313,8 @@ COMMANDS: tuple[type[Command], ...] = (
     CancelMove,
     ReportGroup,
     SetDesired,
+    SetResource,
+    FailNow,
     ChangeGroup,
     PauseNode,
     EndDrain,

@@ -34,6 +34,7 @@ from .commands import (
     DefineGroup,
     EndDrain,
     EndForced,
+    FailNow,
     ForceQuorum,
     ForgetLosses,
     FormCluster,
@@ -49,8 +50,9 @@ from .commands import (
     RemoveGroup,
     ReportGroup,
     SetDesired,
+    SetResource,
 )
-from .members import Group, Image, Member
+from .members import Group, Image, Member, fresh
 
 __all__ = ["Database", "Group", "Image", "Member"]
 
@@ -83,7 +85,19 @@ class Database:
             reason = "first owner when the cluster was created"
             starts = group.policy.priority is not Priority.NO_AUTO_START
             groups.append(
-                Group(group, owner, Generation(0), GroupState.OFFLINE, starts, NOBODY, True, False, "created", reason)
+                Group(
+                    group,
+                    owner,
+                    Generation(0),
+                    GroupState.OFFLINE,
+                    starts,
+                    NOBODY,
+                    True,
+                    False,
+                    "created",
+                    reason,
+                    resources=fresh(group),
+                )
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
         return Database(Image(members, tuple(groups), definition.has_witness, dynamic))
@@ -147,6 +161,8 @@ class Database:
                 changed = group is not None and not group.runs
                 if changed:
                     del self.groups[command.group]
+            case SetResource() | FailNow():
+                changed = self._ask(command)
             case AssignGroup() | BeginMove() | CancelMove() | Preempt() | ReportGroup() | SetDesired():
                 changed = self._change_group(command)
         if changed:
@@ -227,9 +243,20 @@ class Database:
         if taken:
             return False
         least = first_generation(self.epoch)
-        group = Group(definition, NOBODY, least, GroupState.OFFLINE, True, NOBODY, False, False, "created", "defined")
+        group = Group(
+            definition, NOBODY, least, GroupState.OFFLINE, True, NOBODY, False, False, "created", "defined",
+            resources=fresh(definition),
+        )  # fmt: skip
         self.groups = dict(sorted({**self.groups, group.name: group}.items()))
         return True
+
+    def _ask(self, command: SetResource | FailNow) -> bool:
+        group = self.groups.get(command.group)
+        if group is None:
+            return False
+        changed = group.asked(command)
+        self.groups[group.name] = changed
+        return changed != group
 
     def _handed(self, group: Group, command: AssignGroup) -> bool:
         """Whether the live move of a group is still the one whose paused VM is handed over."""
@@ -270,8 +297,8 @@ class Database:
                 changed = group.cancelled(command)
             case ReportGroup():
                 # A generation ends once: a late report of a life that is over changes nothing.
-                if group.generation != command.seen or not group.runs or group.state is command.state:
+                if group.generation != command.seen or not group.runs or not group.news(command):
                     return False
-                changed = group.reported(command.state, command.cause or group.cause, command.reason or group.reason)
+                changed = group.reported(command)
         self.groups[group.name] = changed
         return True

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hvcluster.model.facts import Fact
+from hvcluster.model.resources import Entry as EntryPoint
+from hvcluster.model.resources import ResourceDefinition
 from hvcluster.model.scsi import Command as ScsiCommand
 from hvcluster.model.share import ShareRequest
 from hvcluster.model.values import value
@@ -183,6 +185,26 @@ class CheckVm:
 
 
 @value
+class CallResource:
+    """Have the resource monitor call an entry point of a resource. Answered by ResourceAnswered(token), unless the
+    monitor ends before. TERMINATE overtakes whatever is under way, and nothing of it takes effect afterwards.
+    """
+
+    token: int
+    entry: EntryPoint
+    group: str
+    generation: Generation
+    resource: ResourceDefinition
+
+
+@value
+class RestartMonitor:
+    """End the resource monitor with all it hosts, and start another. Answered by MonitorDied."""
+
+    reason: str
+
+
+@value
 class Announce:
     """Tell onlookers where the VM of a group is served from now on: this node, under this generation."""
 
@@ -237,6 +259,8 @@ Effect: TypeAlias = (
     | CancelMemory
     | UsePath
     | CheckVm
+    | CallResource
+    | RestartMonitor
     | Announce
     | Record
     | Reply

@@ -18,11 +18,13 @@ from .messages import Heartbeat, Message
 from .operator_requests import (
     CancelMigration,
     ClearQuarantine,
+    FailResource,
     MoveGroup,
     Request,
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
+    SetResourceOnline,
     StopNode,
 )
 
@@ -170,6 +172,22 @@ class VmStopped:
 
 
 @value
+class ResourceAnswered:
+    """The one answer to CallResource: whether the entry point succeeded, or the resource is alive."""
+
+    token: int
+    ok: bool
+    reason: str = ""
+
+
+@value
+class MonitorDied:
+    """The resource monitor has ended, and nothing that it hosted runs any more; the next one runs."""
+
+    reason: str
+
+
+@value
 class VmChecked:
     """How a VM is that still runs."""
 
@@ -201,6 +219,8 @@ Event: TypeAlias = (
     | MemorySent
     | VmStopped
     | VmChecked
+    | ResourceAnswered
+    | MonitorDied
     | VmFrozen
     | VmThawed
     | Requested
@@ -210,19 +230,23 @@ __all__ = [
     "CancelMigration",
     "ClearQuarantine",
     "Event",
+    "FailResource",
     "HeartbeatHeard",
     "MemorySent",
     "MessageReceived",
+    "MonitorDied",
     "MoveGroup",
     "PathChanged",
     "PeerProbed",
     "ProbeOutcome",
     "Request",
     "Requested",
+    "ResourceAnswered",
     "ScsiAnswered",
     "SetGroup",
     "SetGroupOnline",
     "SetNodePaused",
+    "SetResourceOnline",
     "Started",
     "StopNode",
     "TimerFired",

@@ -26,7 +26,6 @@ from hvcluster.model.vocabulary import (
 
 from .database import Database, Group
 from .disk import DiskOutcome, bring_online, join_path
-from .effects import Announce, CheckVm, StartVm, StopVm, UsePath
 from .events import VmStarted
 from .incoming import Incoming
 from .messages import GroupReport
@@ -35,6 +34,7 @@ from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
 from .reservation import READ_RESERVATION
 from .runs import Phase, Run, joining
+from .workloads import Workloads
 
 __all__ = ["ALIVE_TIMER", "RETRY_TIMER", "Groups", "Phase", "Run"]
 
@@ -65,6 +65,7 @@ class Groups:
         "look_again",
         "reports",
         "runs",
+        "work",
     )
 
     def __init__(
@@ -80,6 +81,7 @@ class Groups:
         out: Outbox,
         migrations: Migrations,
         incoming: Incoming,
+        work: Workloads,
     ) -> None:
         self._me = me
         self._incarnation = incarnation
@@ -95,6 +97,8 @@ class Groups:
         self._out = out
         self._migrations = migrations
         self._incoming = incoming
+        self.work = work
+        work.started, work.stopped, work.changed = self.role_started, self.vm_stopped, self.role_changed
         self.runs: dict[str, Run] = {}
         self.reports: dict[str, GroupReport] = {}
         self.fresh = migrations.fresh
@@ -115,6 +119,8 @@ class Groups:
             ours = member and group is not None and group.owner == self._me and group.generation == run.generation
             if group is None or not ours:
                 self._supersede(now, run, group)
+            elif group.definition.resources and not group.leaves:
+                self.work.follow(now, group)
             elif group.migrates:
                 if run.phase is Phase.RUNNING:
                     self._migrations.leave(now, group)
@@ -130,7 +136,8 @@ class Groups:
                     self._consider(now, group)
         for name, report in tuple(self.reports.items()):
             group = database.groups.get(name)
-            if group is None or group.generation != report.generation or group.state.name == report.outcome:
+            known = group is not None and group.state.name == report.outcome and group.revision >= report.revision
+            if known or group is None or group.generation != report.generation:
                 del self.reports[name]
 
     def _consider(self, now: Instant, group: Group) -> None:
@@ -189,7 +196,7 @@ class Groups:
     def _joined(self, run: Run, path: PathName, _: Instant, usable: bool) -> None:
         if usable and self.runs.get(run.group) is run and run.phase in (Phase.BOOTING, Phase.RUNNING):
             run.paths.add(path)
-            self._out.add(UsePath(run.group, run.generation, path, self._logins.get(path, 0)))
+            self.work.use_path(run, path, self._logins.get(path, 0))
 
     def _disk_done(self, run: Run, now: Instant, ended: tuple[DiskOutcome, tuple[PathName, ...]]) -> None:
         outcome, verified = ended
@@ -198,15 +205,9 @@ class Groups:
             case DiskOutcome.ONLINE:
                 run.phase = Phase.BOOTING
                 run.since = now
-                how = (
-                    "it boots from its VHD" if run.image is None else f"it goes on from its memory of node {run.source}"
-                )
-                reason = f"its disk is reserved for this node alone; {how}"
-                self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
                 run.paths = set(verified) & set(self._paths())
                 paths = tuple((path, self._logins.get(path, 0)) for path in sorted(run.paths))
-                delay, blank = run.boot_delay_us, run.format_blank
-                self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image))
+                self.work.start(now, run, paths)
                 for path in self._paths():
                     self._join(now, run, path)
             case DiskOutcome.NO_PATH:
@@ -231,19 +232,28 @@ class Groups:
         if run is None or run.generation != generation or run.phase is not Phase.BOOTING:
             return
         run.phase = Phase.RUNNING
-        how = "it goes on from its memory" if event.resumed else "it has booted from its VHD"
-        self._out.fact(FactKind.VM_ONLINE, f"{how} and serves", group=name, generation=generation)
-        self._out.add(Announce(name, generation))
+        self.work.serves(run, event.resumed)
         if run.source != NOBODY:
             self._incoming.serves(run.source, name, generation, event.address)
         self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
-        self._report(name, generation, "ONLINE", "", "its VM serves")
+        serves = "its resources are as they are to be" if run.has_resources else "its VM serves"
+        self._report(name, generation, "ONLINE", "", serves)
         self.retry(now)
 
+    def role_started(self, now: Instant, name: str, generation: Generation) -> None:
+        """The resources of a run have come online, as far as they do."""
+        self.vm_started(now, VmStarted(name, generation))
+
+    def role_changed(self, name: str, generation: Generation) -> None:
+        """A resource of a run has changed its state."""
+        online = self.work.told(name, generation)[1]
+        self._report(name, generation, "ONLINE" if online else "PENDING", "", "")
+
     def vm_stopped(self, now: Instant, name: str, generation: Generation, cause: str, reason: str) -> None:
-        """The VM of a run is off."""
-        self._out.fact(FactKind.VM_STOPPED, reason, group=name, generation=generation, cause=cause)
+        """The VM of a run is off, or its resources are."""
         run = self.runs.get(name)
+        if run is None or not run.has_resources:
+            self._out.fact(FactKind.VM_STOPPED, reason, group=name, generation=generation, cause=cause)
         if run is None or run.generation != generation:
             return
         self._migrations.gone(name)
@@ -256,7 +266,8 @@ class Groups:
             if cause == "fenced":
                 lost = "its write met RESERVATION CONFLICT: another node owns the disk"
                 self._out.fact(FactKind.DISK_LOST, lost, group=name, lun=run.lun, generation=generation)
-            self._out.fact(FactKind.RESOURCE_FAILED, reason, group=name, generation=generation)
+            if cause != "resource":  # which is recorded where it failed
+                self._out.fact(FactKind.RESOURCE_FAILED, reason, group=name, generation=generation)
             self._fail(now, run, "reservation" if cause == "fenced" else cause, reason)
 
     def vm_paused(self, name: str, generation: Generation, reason: str | None) -> None:
@@ -294,10 +305,10 @@ class Groups:
                 run.since = now
                 for path in self._logins:
                     self._procedures.cancel(joining(run, path))
-                self._out.add(StopVm(run.group, run.generation, polite, reason, moved))
+                self.work.stop(now, run, polite, reason, moved)
             case Phase.STOPPING:
                 if not polite:
-                    self._out.add(StopVm(run.group, run.generation, False, reason))
+                    self.work.stop(now, run, False, reason)
             case Phase.WAITING | Phase.ARBITRATING:
                 self._procedures.cancel(f"disk:{run.group}")
                 if run.planned:
@@ -308,7 +319,8 @@ class Groups:
 
     def _released(self, run: Run) -> None:
         del self.runs[run.group]
-        reason = "its VM is off; the reservation stays until the next owner preempts it"
+        off = "it is offline" if run.has_resources else "its VM is off"
+        reason = f"{off}; the reservation stays until the next owner preempts it"
         self._out.fact(FactKind.DISK_OFFLINE, reason, group=run.group, lun=run.lun, generation=run.generation)
         self._report(run.group, run.generation, "OFFLINE", "", "taken offline as planned")
         self.look_again = True
@@ -319,7 +331,8 @@ class Groups:
         self.retry(now)
 
     def _report(self, name: str, generation: Generation, outcome: str, cause: str, reason: str) -> None:
-        report = self.reports[name] = GroupReport(name, generation, outcome, cause, reason)
+        revision, _, states = self.work.told(name, generation)
+        report = self.reports[name] = GroupReport(name, generation, outcome, cause, reason, revision, states)
         self.fresh.append(report)
 
     def stop_all(self, now: Instant, reason: str) -> None:
@@ -338,12 +351,12 @@ class Groups:
             run.since = now
             if run.phase is Phase.STOPPING:
                 reason = "it did not shut down in time (PendingTimeout)"
-                self._out.add(StopVm(run.group, run.generation, False, reason))
+                self.work.stop(now, run, False, reason)
                 continue
             reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"
             self._out.fact(FactKind.RESOURCE_FAILED, reason, group=run.group, generation=run.generation)
             if run.phase is Phase.BOOTING:
-                self._out.add(StopVm(run.group, run.generation, False, reason))
+                self.work.stop(now, run, False, reason)
             else:
                 self._procedures.cancel(f"disk:{run.group}")
                 self._fail(now, run, "pending", reason)
@@ -356,7 +369,7 @@ class Groups:
             if not self._procedures.active(name):
                 steps = ask_any(self._paths, run.lun, READ_RESERVATION)
                 self._procedures.start(now, name, steps, partial(self._alive, run))
-            self._out.add(CheckVm(run.group, run.generation))
+            self.work.check(run)
         if running:
             self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
 
@@ -367,18 +380,18 @@ class Groups:
             return
         match health:
             case VmHealth.SILENT if group.definition.policy.check_heartbeat:
-                self._out.add(StopVm(name, generation, False, health.value))
+                self.work.stop(self._out.now, run, False, health.value)
             case VmHealth.CRITICAL if self._watches:
                 self._out.fact(FactKind.APPLICATION_CRITICAL, health.value, group=name, generation=generation)
-                self._out.add(StopVm(name, generation, False, health.value))
+                self.work.stop(self._out.now, run, False, health.value)
             case _:
                 pass
 
-    def _alive(self, run: Run, _: Instant, answers: Answers) -> None:
+    def _alive(self, run: Run, now: Instant, answers: Answers) -> None:
         payload = answers[0].payload
         if run.phase is not Phase.RUNNING or self.runs.get(run.group) is not run:
             return
         if isinstance(payload, Reservation) and payload.key != run.key.encode():
             reason = "another key holds it" if payload.key else "nobody holds it"
             self._out.fact(FactKind.DISK_LOST, reason, group=run.group, lun=run.lun, generation=run.generation)
-            self._out.add(StopVm(run.group, run.generation, False, "the reservation on its disk is gone"))
+            self.work.stop(now, run, False, "the reservation on its disk is gone")

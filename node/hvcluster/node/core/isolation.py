@@ -12,7 +12,6 @@ from hvcluster.model.properties import Properties, resiliency_us
 from hvcluster.model.vocabulary import Generation, Instant
 
 from .database import Database
-from .effects import StopVm
 from .groups import Groups, Phase, Run
 from .outbox import Outbox
 from .quorum import Quorum
@@ -61,5 +60,5 @@ class Isolation:
             over = self._left_us(now, self.since, run) <= 0
             if over and life not in self._stopped and run.phase in (Phase.BOOTING, Phase.RUNNING):
                 self._stopped.add(life)
-                self._out.add(StopVm(*life, False, "its node is isolated and its resiliency period is over"))
+                self._groups.work.stop(now, run, False, "its node is isolated and its resiliency period is over")
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.dependencies import names
 from hvcluster.model.policy import Priority
 from hvcluster.model.vocabulary import (
     NO_LIFE,
@@ -19,6 +20,7 @@ from hvcluster.model.vocabulary import (
     MigrationState,
     MoveKind,
     NodeId,
+    ResourceState,
     StoreId,
 )
 
@@ -26,11 +28,14 @@ from .commands import (
     AssignGroup,
     BeginMove,
     CancelMove,
+    FailNow,
     ForgetLosses,
     NodeIsolated,
     NodeReturned,
     QuarantineNode,
     ReleaseNode,
+    ReportGroup,
+    SetResource,
 )
 
 _RUNS = (GroupState.ONLINE, GroupState.PENDING)
@@ -81,13 +86,33 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceStatus:
+    """One resource of a role, besides its disk. `wanted`: it is to be online when its group is (PersistentState).
+
+    `tries` and `tests` count how often an administrator had it tried again, or fail.
+    """
+
+    name: str
+    state: ResourceState = ResourceState.OFFLINE
+    wanted: bool = True
+    tries: int = 0
+    tests: int = 0
+
+
+def fresh(definition: GroupDefinition) -> tuple[ResourceStatus, ...]:
+    """The resources of a group that is defined just now."""
+    return tuple(ResourceStatus(each.name) for each in definition.resources)
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """One role. `waiting`: after the cluster formed, it waits a while for its last owner. `served`: it was online
     once. `home`: the node that a drain moved it away from. `restarts` and `failovers`: those that count still.
     `preempted`: it gives up its place to a group of higher priority.
 
     `moves`: the number of its latest move, unique in this group. `resumes` and `holder`: this generation goes on with
-    the memory that the owner under that incarnation got in that move; 0: it boots.
+    the memory that the owner under that incarnation got in that move; 0: it boots. `revision`: of the newest report on
+    its resources that this generation made.
     """
 
     definition: GroupDefinition
@@ -109,6 +134,8 @@ class Group:
     migration: MigrationState = MigrationState.NO_MIGRATION
     resumes: int = 0
     holder: Incarnation = NO_LIFE
+    resources: tuple[ResourceStatus, ...] = ()
+    revision: int = 0
 
     @property
     def name(self) -> str:
@@ -143,28 +170,59 @@ class Group:
         return Group(
             self.definition, by.owner, generation, GroupState.PENDING, self.desired, NOBODY, False, self.served,
             by.cause, by.rule, home, by.restarts, by.failovers, False, self.move_kind, self.moves, ended, by.resumes,
-            by.holder,
+            by.holder, self._offline(),
         )  # fmt: skip
 
     def begun(self, by: BeginMove, move: int) -> Group:
         """The same on its way to another node."""
-        state = MigrationState.SETUP if by.kind is MoveKind.LIVE else MigrationState.NO_MIGRATION
+        kind = MoveKind.SHUTDOWN if self.definition.resources else by.kind  # only a VM has a memory that could travel
+        state = MigrationState.SETUP if kind is MoveKind.LIVE else MigrationState.NO_MIGRATION
         return replace(
-            self, moving_to=by.target, cause=by.cause, home=by.home, move_kind=by.kind, moves=move, migration=state
+            self, moving_to=by.target, cause=by.cause, home=by.home, move_kind=kind, moves=move, migration=state
         )
 
     def cancelled(self, by: CancelMove) -> Group:
         """The same where it is, after a live move that came to nothing."""
         return replace(self, moving_to=NOBODY, home=NOBODY, migration=by.outcome)
 
-    def reported(self, state: GroupState, cause: str, reason: str) -> Group:
+    def reported(self, by: ReportGroup) -> Group:
         """The same in the state that its owner reports."""
+        state, cause, reason = by.state, by.cause or self.cause, by.reason or self.reason
+        said = dict(by.resources)
+        resources = tuple(replace(each, state=said.get(each.name, each.state)) for each in self.resources)
         served = self.served or state is GroupState.ONLINE
         return Group(
             self.definition, self.owner, self.generation, state, self.desired, self.moving_to, self.waiting, served,
             cause, reason, self.home, self.restarts, self.failovers, self.preempted, self.move_kind, self.moves,
-            self._ended(MigrationState.FAILURE), self.resumes, self.holder,
+            self._ended(MigrationState.FAILURE), self.resumes, self.holder, resources, max(self.revision, by.revision),
         )  # fmt: skip
+
+    def news(self, by: ReportGroup) -> bool:
+        """Whether a report of this generation says something that is not known yet; one that is late does not."""
+        if by.state is GroupState.PENDING and self.state is not GroupState.PENDING:
+            return False
+        return by.state is not self.state or by.revision > self.revision
+
+    def _offline(self) -> tuple[ResourceStatus, ...]:
+        return tuple(replace(each, state=ResourceState.OFFLINE) for each in self.resources)
+
+    def asked(self, by: SetResource | FailNow) -> Group:
+        """The same as an administrator wishes one of its resources."""
+        chosen = {by.resource}
+        if isinstance(by, SetResource) and by.online:
+            chosen = self._with_providers(by.resource)
+        return replace(
+            self, resources=tuple(_asked(each, by) if each.name in chosen else each for each in self.resources)
+        )
+
+    def _with_providers(self, name: str) -> set[str]:
+        needs = {each.name: names(each.needs()) for each in self.definition.resources}
+        found, ahead = {name}, [name]
+        while ahead:
+            further = [other for other in needs.get(ahead.pop(), ()) if other not in found]
+            found.update(further)
+            ahead.extend(further)
+        return found
 
     def outranking(self, least: Generation) -> Group:
         """The same, with generations from now on above those that another side may hand out."""
@@ -177,7 +235,7 @@ class Group:
             self.definition, self.owner, self.generation, GroupState.OFFLINE, desired, NOBODY, waiting,
             self.served, cause, reason, self.home, self.restarts, self.failovers, self.preempted, self.move_kind,
             self.moves,
-            self._ended(MigrationState.FAILURE),
+            self._ended(MigrationState.FAILURE), resources=self._offline(), revision=self.revision,
         )  # fmt: skip
 
     def wanted(self, online: bool) -> Group:
@@ -187,8 +245,21 @@ class Group:
         return Group(
             self.definition, self.owner, self.generation, state, online, self.moving_to, self.waiting, self.served,
             self.cause, self.reason, self.home, restarts, failovers, self.preempted, self.move_kind, self.moves,
-            self.migration, self.resumes, self.holder,
+            self.migration, self.resumes, self.holder, self._tried() if online else self.resources, self.revision,
         )  # fmt: skip
+
+    def _tried(self) -> tuple[ResourceStatus, ...]:
+        """What has failed is tried again."""
+        failed = ResourceState.FAILED
+        return tuple(replace(r, tries=r.tries + 1) if r.state is failed else r for r in self.resources)
+
+
+def _asked(status: ResourceStatus, by: SetResource | FailNow) -> ResourceStatus:
+    if isinstance(by, FailNow):
+        return replace(status, tests=status.tests + 1)
+    if not by.online:
+        return replace(status, wanted=False)
+    return replace(status, wanted=True, tries=status.tries + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hvcluster.model.values import value
-from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, StoreId
+from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, ResourceState, StoreId
 
 from .commands import Command, Configuration
 from .migration_messages import LastOfVm as LastOfVm
@@ -144,7 +144,8 @@ class TimeoutNow:
 class GroupReport:
     """An owner tells the leader how a group stands; repeated until the database says so.
 
-    `outcome` is one of ONLINE, OFFLINE, FAILED; `cause` says why it failed: path, superseded, reservation, vm.
+    `outcome` is one of ONLINE, OFFLINE, FAILED, and PENDING of a role of resources that changes; `cause` says why it
+    failed: path, superseded, reservation, vm, resource. `revision` rises with every change of a resource's state.
     """
 
     group: str
@@ -152,6 +153,8 @@ class GroupReport:
     outcome: str
     cause: str
     reason: str
+    revision: int = 0
+    resources: tuple[tuple[str, ResourceState], ...] = ()
 
 
 @value

@@ -32,6 +32,7 @@ from .saved import SavedState
 from .view import View
 from .viewing import view_of
 from .witness import TIMER as WITNESS_TIMER
+from .workloads import TIMER as RESOURCES_TIMER
 
 TICK = "tick"
 
@@ -59,6 +60,8 @@ class NodeCore(Consequences):
             ev.MemorySent: self.migrations.memory_sent,
             ev.VmStopped: self._vm_stopped,
             ev.VmChecked: self._vm_checked,
+            ev.ResourceAnswered: self._resource_answered,
+            ev.MonitorDied: self._monitor_died,
             ev.VmFrozen: self._vm_frozen,
             ev.VmThawed: self._vm_thawed,
             ev.Requested: self._requested,
@@ -70,6 +73,7 @@ class NodeCore(Consequences):
             WITNESS_TIMER: self._witness_timer,
             ALIVE_TIMER: self.groups.check_alive,
             RETRY_TIMER: self.groups.retry,
+            RESOURCES_TIMER: self.work.timer,
             MIGRATION_TIMER: self.migrations.timer,
             REQUEST_TIMER: self.requests.timer,
             ROLES_TIMER: self._look_again,
@@ -257,6 +261,12 @@ class NodeCore(Consequences):
 
     def _vm_checked(self, now: Instant, event: ev.VmChecked) -> None:
         self.groups.vm_checked(event.group, event.generation, event.health)
+
+    def _resource_answered(self, now: Instant, event: ev.ResourceAnswered) -> None:
+        self.work.answered(now, event)
+
+    def _monitor_died(self, now: Instant, event: ev.MonitorDied) -> None:
+        self.work.monitor_died(now, event.reason)
 
     def _vm_frozen(self, now: Instant, event: ev.VmFrozen) -> None:
         self.groups.vm_paused(event.group, event.generation, event.reason)

@@ -37,6 +37,21 @@ class SetGroupOnline:
 
 
 @dataclass(frozen=True, slots=True)
+class SetResourceOnline:
+    """Bring one resource online, and what it depends on, or take it offline, and what depends on it."""
+
+    resource: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailResource:
+    """Have a resource that is online fail, as Test-ClusterResourceFailure does; its policy says what follows."""
+
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetGroup:
     """Give a group other wishes, and other owners to prefer or to allow; what it runs as goes on."""
 
@@ -77,5 +92,13 @@ class ClearQuarantine:
 
 
 Request: TypeAlias = (
-    MoveGroup | CancelMigration | SetGroup | SetGroupOnline | StopNode | SetNodePaused | ClearQuarantine
+    MoveGroup
+    | CancelMigration
+    | SetGroup
+    | SetGroupOnline
+    | SetResourceOnline
+    | FailResource
+    | StopNode
+    | SetNodePaused
+    | ClearQuarantine
 )

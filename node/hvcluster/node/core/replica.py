@@ -8,7 +8,7 @@ from __future__ import annotations
 from hvcluster.model.codec import Malformed
 from hvcluster.model.epochs import epoch_of, epoch_text
 from hvcluster.model.facts import FactKind, Value
-from hvcluster.model.vocabulary import DrainStatus, Incarnation, NodeId
+from hvcluster.model.vocabulary import DrainStatus, GroupState, Incarnation, NodeId
 
 from .commands import (
     AssignGroup,
@@ -19,6 +19,7 @@ from .commands import (
     Configure,
     EndDrain,
     EndForced,
+    FailNow,
     ForceQuorum,
     FormCluster,
     NodeDown,
@@ -26,6 +27,7 @@ from .commands import (
     PauseNode,
     Preempt,
     ReportGroup,
+    SetResource,
 )
 from .database import Database, Image
 from .outbox import Outbox
@@ -131,7 +133,14 @@ class Replica:
                 fact(FactKind.GROUP_MOVING, cause, **about)
             case CancelMove(group, seen, _, outcome, reason):
                 fact(FactKind.MIGRATION_ENDED, reason, group=group, generation=seen, outcome=outcome.name)
-            case ReportGroup(group, seen, group_state, _, reason):
+            case SetResource(group, resource, online):
+                why = "an administrator wants it online" if online else "an administrator wants it offline"
+                fact(FactKind.RESOURCE_ASKED, why, group=group, resource=resource)
+            case FailNow(group, resource):
+                fact(FactKind.RESOURCE_ASKED, "an administrator has it fail", group=group, resource=resource)
+            case ReportGroup(group, seen, group_state, _, reason, revision):
+                if revision and group_state not in (GroupState.OFFLINE, GroupState.FAILED) and not reason:
+                    return  # only the states of its resources, which their owner has recorded
                 fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
             case ChangeGroup(group):
                 fact(FactKind.GROUP_CHANGED, "an operator changed its policy or its owners", group=group)

@@ -22,17 +22,21 @@ from hvcluster.model.vocabulary import (
     NodeId,
 )
 
+from . import resource_requests
 from .commands import BeginMove, ChangeGroup, Command, PauseNode, ReleaseNode, SetDesired
 from .database import Database, Group
+from .decisions import Decision, Outcome, Watch, state_of
 from .effects import Reply
 from .events import (
     CancelMigration,
     ClearQuarantine,
+    FailResource,
     MoveGroup,
     Request,
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
+    SetResourceOnline,
     StopNode,
 )
 from .handover import cancelled
@@ -46,33 +50,14 @@ REQUESTS: tuple[type[Request], ...] = (
     CancelMigration,
     SetGroup,
     SetGroupOnline,
+    SetResourceOnline,
+    FailResource,
     StopNode,
     SetNodePaused,
     ClearQuarantine,
 )
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
-
-
-@value
-class Outcome:
-    """The answer to a request."""
-
-    ok: bool
-    code: str
-    text: str
-
-
-Watch = Callable[[Database], "Outcome | None"]
-
-
-@value
-class Decision:
-    """What the leader does about a request: answer at once, or propose and watch."""
-
-    outcome: Outcome | None
-    commands: tuple[Command, ...] = ()
-    watch: Watch | None = None
 
 
 @value
@@ -174,6 +159,8 @@ class Requests:
                 decision = self._cancel(request)
             case SetGroupOnline():
                 decision = self._set_online(request)
+            case SetResourceOnline() | FailResource():
+                decision = resource_requests.decide(self._database(), request)
             case SetNodePaused():
                 decision = self._pause(request)
             case ClearQuarantine():
@@ -200,7 +187,7 @@ class Requests:
         if group is None:
             return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
         if group.state is not GroupState.ONLINE or group.moving_to != NOBODY:
-            return Decision(Outcome(False, "refused", f"{group.name} is {_state(group)}; move it when it is online"))
+            return Decision(Outcome(False, "refused", f"{group.name} is {state_of(group)}; move it when it is online"))
         if group.definition.policy.locked_from_moving:
             return Decision(Outcome(False, "locked", f"{group.name} is locked from moving; unlock it in its policy"))
         nodes = self.candidates()
@@ -227,7 +214,7 @@ class Requests:
                 return Outcome(False, "stayed", f"its live migration {how}; {now.name} stays on node {now.owner}")
             if now.state is GroupState.ONLINE and now.owner == target:
                 return Outcome(True, "ok", f"{now.name} is online on node {now.owner}, generation {now.generation}")
-            return Outcome(False, "failed", f"{now.name} is {_state(now)} on node {now.owner}: {now.reason}")
+            return Outcome(False, "failed", f"{now.name} is {state_of(now)} on node {now.owner}: {now.reason}")
 
         begin = BeginMove(group.name, seen, target, "an operator asked for it", kind=request.kind)
         return Decision(None, (begin,), watch)
@@ -298,7 +285,7 @@ class Requests:
             now = database.groups.get(request.group)
             if now is None or now.desired != request.online or now.state is not wanted:
                 return None
-            return Outcome(True, "ok", f"{now.name} is {_state(now)}")
+            return Outcome(True, "ok", f"{now.name} is {state_of(now)}")
 
         return Decision(None, (SetDesired(group.name, request.online),), watch)
 
@@ -394,7 +381,3 @@ class Requests:
         pending = [*self._waiting.values(), *(w.until for w in self._watched)]
         if pending:
             self._out.timer(TIMER, min(pending))
-
-
-def _state(group: Group) -> str:
-    return group.state.name.lower().replace("_", " ")

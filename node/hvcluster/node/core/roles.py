@@ -48,7 +48,7 @@ from .presence import Presence
 from .start_order import StartOrder
 
 TIMER = "roles"
-REPORTED = {"ONLINE": GroupState.ONLINE, "OFFLINE": GroupState.OFFLINE, "FAILED": GroupState.FAILED}
+REPORTED = {state.name: state for state in GroupState if state is not GroupState.PARTIAL_ONLINE}
 
 
 class Roles:
@@ -360,9 +360,10 @@ class Roles:
         state = REPORTED.get(report.outcome)
         if group is None or state is None or group.owner != sender or group.generation != report.generation:
             return None
-        if group.state is state or not database.is_member(sender, incarnation):
-            return None
-        return ReportGroup(group.name, group.generation, state, report.cause, report.reason)
+        said = ReportGroup(
+            group.name, group.generation, state, report.cause, report.reason, report.revision, report.resources
+        )
+        return said if group.news(said) and database.is_member(sender, incarnation) else None
 
 
 def _by_priority(group: Group) -> tuple[int, str]:

@@ -27,6 +27,7 @@ class Run:
     """One generation of one group on this node."""
 
     __slots__ = (
+        "assigned",
         "boot_delay_us",
         "format_blank",
         "generation",
@@ -45,6 +46,7 @@ class Run:
 
     def __init__(self, group: Group, me: NodeId, boot_delay_us: int) -> None:
         self.group = group.name
+        self.assigned = group  # as the database had it then
         self.generation = group.generation
         self.lun = group.definition.lun
         self.key = ReservationKey(group.generation, me)
@@ -58,6 +60,11 @@ class Run:
         self.planned = False  # it ends because a move or an operator wants it offline
         self.image: GuestImage | None = None  # it goes on from this memory, of node `source`
         self.source = NOBODY
+
+    @property
+    def has_resources(self) -> bool:
+        """Whether it consists of resources, and not of a VM."""
+        return bool(self.assigned.definition.resources)
 
 
 def joining(run: Run, path: PathName) -> str:

@@ -44,6 +44,7 @@ class ResourceView:
     name: str
     type: str
     state: ResourceState
+    depends: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hvcluster.model.resources import PHYSICAL_DISK, disk_name
 from hvcluster.model.vocabulary import (
     GroupState,
     Instant,
@@ -151,14 +152,9 @@ def _migration(core: NodeCore, group: Group) -> MigrationState:
 def _group(group: Group, unmonitored: set[NodeId], migration: MigrationState, queued: bool) -> GroupView:
     state = _RESOURCE[group.state]
     name = group.name
-    resources = (
-        ResourceView(f"Cluster Disk {group.definition.lun}", "Physical Disk", state),
-        ResourceView(f"Virtual Machine Configuration {name}", "Virtual Machine Configuration", state),
-        ResourceView(f"Virtual Machine {name}", "Virtual Machine", state),
-    )
     return GroupView(
         name,
-        group.state,
+        shown_state(group),
         group.owner,
         group.generation,
         group.definition.lun,
@@ -171,8 +167,40 @@ def _group(group: Group, unmonitored: set[NodeId], migration: MigrationState, qu
         migration,
         group.move_kind,
         queued,
-        resources,
+        _resources(group, state),
         group.runs and group.owner in unmonitored,
+    )
+
+
+def shown_state(group: Group) -> GroupState:
+    """The state of a group as its resources make it, the disk included."""
+    if not group.resources or group.state is not GroupState.ONLINE:
+        return group.state
+    states = {each.state for each in group.resources}
+    if ResourceState.FAILED in states:
+        return GroupState.FAILED
+    if states & {ResourceState.ONLINE_PENDING, ResourceState.OFFLINE_PENDING}:
+        return GroupState.PENDING
+    return GroupState.PARTIAL_ONLINE if ResourceState.OFFLINE in states else GroupState.ONLINE
+
+
+def _resources(group: Group, state: ResourceState) -> tuple[ResourceView, ...]:
+    """The disk first; then what depends on it."""
+    name, disk = group.name, disk_name(group.definition.lun)
+    if not group.definition.resources:
+        configuration, machine = "Virtual Machine Configuration", "Virtual Machine"
+        return (
+            ResourceView(disk, PHYSICAL_DISK, state),
+            ResourceView(f"{configuration} {name}", configuration, state, f"[{disk}]"),
+            ResourceView(f"{machine} {name}", machine, state, f"[{configuration} {name}]"),
+        )
+    states = {each.name: each.state for each in group.resources}
+    return (
+        ResourceView(disk, PHYSICAL_DISK, state),
+        *(
+            ResourceView(each.name, each.type, states.get(each.name, state), each.depends)
+            for each in group.definition.resources
+        ),
     )
 
 

@@ -42,6 +42,12 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Get-ClusterFaultDomain": Cmdlet(("get", "faultdomain"), parameters=_NAME),
     "Get-ClusterAffinityRule": Cmdlet(("get", "affinityrule"), parameters=_NAME),
     "Get-ClusterGroupSet": Cmdlet(("get", "groupset"), parameters=_NAME),
+    "Get-ClusterResourceDependency": Cmdlet(
+        ("get", "resourcedependency"), ("Resource",), {"Resource": ARGUMENT}
+    ),
+    "Start-ClusterResource": Cmdlet(("online",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
+    "Stop-ClusterResource": Cmdlet(("offline",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
+    "Test-ClusterResourceFailure": Cmdlet(("fail",), parameters=_NAME),
     "Get-ClusterQuorum": Cmdlet(("get", "quorum"), ()),
     "Get-ClusterLog": Cmdlet(
         ("get", "log"),
@@ -132,9 +138,6 @@ INSTEAD: Final[dict[str, str]] = {
     "Get-ClusterOwnerNode": "`hvc get group -o wide` shows preferred and possible owners",
     "Get-ClusterParameter": "`hvc get cluster -o yaml` shows all properties",
     "Get-ClusterAvailableDisk": "`hvc status` shows every LUN and what it is for",
-    "Start-ClusterResource": "a group is one disk and one VM, brought online together: `hvc start group NAME`",
-    "Stop-ClusterResource": "a group is one disk and one VM, taken offline together: `hvc stop group NAME`",
-    "Test-ClusterResourceFailure": "break what the resource stands on: `hvc cut NODE array`, `hvc kill NODE`",
     "Clear-ClusterDiskReservation": "reservations are preempted by the next owner; `hvc journal` shows them",
 }
 """What to do instead of some that are not emulated."""

@@ -14,6 +14,11 @@ NOUNS: Final[dict[str, tuple[str, str, str]]] = {
     "node": ("nouns", "node", "Nodes: Name, ID, State (Get-ClusterNode)."),
     "group": ("nouns", "group", "Groups, or roles: Name, OwnerNode, State (Get-ClusterGroup)."),
     "resource": ("nouns", "resource", "Resources of the groups, and the witness (Get-ClusterResource)."),
+    "resourcedependency": (
+        "nouns",
+        "resourcedependency",
+        "What each resource depends on (Get-ClusterResourceDependency).",
+    ),
     "quorum": ("nouns", "quorum", "Witness and votes (Get-ClusterQuorum)."),
     "network": ("nouns", "network", "Heartbeat networks (Get-ClusterNetwork)."),
     "networkinterface": ("nouns", "networkinterface", "Nodes' interfaces (Get-ClusterNetworkInterface)."),
@@ -24,7 +29,7 @@ NOUNS: Final[dict[str, tuple[str, str, str]]] = {
     "log": ("logs", "log", "The cluster log, in the product's form (Get-ClusterLog)."),
     "events": ("logs", "events", "The event log: what has an event id in the product (Get-WinEvent)."),
 }
-_ALSO: Final = {"event": "events", "logs": "log"}
+_ALSO: Final = {"dependency": "resourcedependency", "event": "events", "logs": "log"}
 
 
 class Nouns(click.Group):

@@ -59,6 +59,7 @@ def _show(noun: str, names: tuple[str, ...], form: str, picture: Picture, addres
 node = _command("node", "The nodes, and whether they are members.", "Get-ClusterNode")
 group = _command("group", "The groups (roles), where they are and in which state.", "Get-ClusterGroup")
 resource = _command("resource", "The resources of all groups, and the witness.", "Get-ClusterResource")
+resourcedependency = _command("resourcedependency", "What each resource depends on.", "Get-ClusterResourceDependency")
 quorum = _command("quorum", "The witness and the votes.", "Get-ClusterQuorum")
 network = _command("network", "The heartbeat networks.", "Get-ClusterNetwork")
 networkinterface = _command("networkinterface", "Each node's way to each network.", "Get-ClusterNetworkInterface")

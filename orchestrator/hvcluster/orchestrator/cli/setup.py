@@ -72,7 +72,7 @@ def check(file: Path) -> None:
         quorum += f", witness LUN {lab.witness_lun} (vote {witness})"
     elif tag is not None:
         quorum += f", {tag.value} witness (vote {witness})"
-    click.echo(f"{file}: good; cluster {lab.name}, {count(len(lab.nodes), 'node')}, {count(len(lab.vms), 'VM')}")
+    click.echo(f"{file}: good; cluster {lab.name}, {count(len(lab.nodes), 'node')}, {_contents(lab)}")
     click.echo(f"  {quorum}")
 
 
@@ -178,10 +178,17 @@ def _tell(text: str) -> None:
     click.echo(click.style(f"  {text}", dim=True), err=True)
 
 
+def _contents(lab: Lab) -> str:
+    from hvcluster.orchestrator.lab import count
+
+    vms = count(len(lab.vms), "VM")
+    return f"{vms}, {count(len(lab.roles), 'group')} of resources" if lab.roles else vms
+
+
 def _announce(lab: Lab, picture: Picture, driver: Local) -> None:
     from hvcluster.orchestrator.lab import count
 
-    click.echo(f"{lab.name} is up: {count(len(lab.nodes), 'node')}, {count(len(lab.vms), 'VM')} online.")
+    click.echo(f"{lab.name} is up: {count(len(lab.nodes), 'node')}, {_contents(lab)} online.")
     addresses = {vm.vm: f"http://{vm.host}:{vm.port}/" for vm in driver.runtime.ports}
     for vm in lab.vms[:8]:
         group = picture.group(vm.name)

@@ -131,13 +131,19 @@ def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[Renderabl
             _word("UNMONITORED" if row.unmonitored else row.state),
             str(row.generation),
             f"LUN {row.lun} {states.get('Physical Disk', '').lower()}",
-            states.get("Virtual Machine", "").lower(),
+            states.get("Virtual Machine", _how_many(row)).lower(),
             str(addresses.vms.get(row.name, "-")),
             *((row.reason,) if wide else ()),
         )
         if row.reason and not wide:
             reasons.append("\n" if reasons else "").append(f"{row.name}: ", "dim").append(row.reason)
     return [table, reasons] if reasons else [table]
+
+
+def _how_many(row: node_pb2.GroupRow) -> str:
+    """Of a role: how many of its resources are online."""
+    online = sum(1 for resource in row.resources if resource.state == "ONLINE")
+    return f"{online} of {len(row.resources)} resources"
 
 
 def luns(picture: Picture) -> RenderableType:

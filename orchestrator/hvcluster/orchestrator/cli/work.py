@@ -20,6 +20,7 @@ from hvcluster.orchestrator.errors import Exit, Failure
 from hvcluster.orchestrator.lab_reader import near
 
 from .options import SECONDS, Choice, lab_options
+from .resources import resource_names
 
 PROGRESS_S: Final = 0.1
 """Between two looks at a migration that somebody waits for."""
@@ -119,7 +120,10 @@ async def _cancel_move(vm: str, choice: Choice) -> str:
 @click.argument("vm")
 @lab_options
 def online(vm: str, choice: Choice) -> None:
-    """Bring a VM online again that an operator took offline."""
+    """Bring a VM, a group or a resource online again that an operator took offline.
+
+    A resource brings along what it depends on.
+    """
     click.echo(asyncio.run(_set_online(vm, True, choice)))
 
 
@@ -127,7 +131,10 @@ def online(vm: str, choice: Choice) -> None:
 @click.argument("vm")
 @lab_options
 def offline(vm: str, choice: Choice) -> None:
-    """Shut a VM down; no failure brings it back, only `hvc online`."""
+    """Shut a VM down, or take a group or a resource offline; no failure brings it back, only `hvc online`.
+
+    A resource takes along what depends on it.
+    """
     click.echo(asyncio.run(_set_online(vm, False, choice)))
 
 
@@ -136,6 +143,10 @@ async def _set_online(vm: str, wanted: bool, choice: Choice) -> str:
     from hvcluster.v1 import node_pb2
 
     driver = choice.driver()
+    if vm in resource_names(driver.definition):
+        wish = node_pb2.SetResourceOnlineRequest(resource=vm, online=wanted)
+        async with Observer(driver) as observer:
+            return (await observer.request(node_pb2.OperatorRequest(set_resource_online=wish))).text
     name = _vm_name(vm, [group.name for group in driver.definition.groups])
     request = node_pb2.SetGroupOnlineRequest(group=name, online=wanted)
     async with Observer(driver) as observer:

@@ -1,0 +1,39 @@
+"""What a leader answers an operator, or does first and watches for.
+
+Law: shapes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hvcluster.model.values import value
+
+from .commands import Command
+from .database import Database, Group
+
+
+@value
+class Outcome:
+    """The answer to a request."""
+
+    ok: bool
+    code: str
+    text: str
+
+
+Watch = Callable[[Database], "Outcome | None"]
+
+
+@value
+class Decision:
+    """What the leader does about a request: answer at once, or propose and watch."""
+
+    outcome: Outcome | None
+    commands: tuple[Command, ...] = ()
+    watch: Watch | None = None
+
+
+def state_of(group: Group) -> str:
+    """The state of a group in lower case."""
+    return group.state.name.lower().replace("_", " ")
