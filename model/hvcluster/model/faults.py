@@ -144,7 +144,7 @@ ON_THE_FILE: Final = (
 SIMULATED_ONLY: Final = (FaultWord.DRIFT, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF)
 """Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 
-MOVE_TYPES: Final = ("live", "shutdown")
+MOVE_TYPES: Final = ("live", "quick", "shutdown")
 """How an operator may have a group moved."""
 
 LEADER: Final = "leader"

@@ -63,6 +63,7 @@ class Properties:
     storage_resiliency_period_ms: int = 0
     maximum_virtual_machine_migrations: int = 2
     maximum_parallel_migrations: int = 0  # 0: no limit for the whole cluster
+    move_type_threshold: int = 1000  # a drain live-migrates VMs of this priority or above, and saves those below
 
     @property
     def force_quorum_resiliency(self) -> bool:
@@ -102,6 +103,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "storage_resiliency_period_ms": (0, 86_400_000),
     "maximum_virtual_machine_migrations": (1, 1024),
     "maximum_parallel_migrations": (0, 1024),
+    "move_type_threshold": (0, 3001),
 }
 
 
@@ -137,6 +139,7 @@ def defaults(profile: str) -> Properties:
         quarantine_threshold=3 if resilient else 0,
         storage_resiliency_period_ms=1_800_000 if resilient else 0,
         maximum_parallel_migrations=1 if profile in ("ws2022", "ws2025") else 0,
+        move_type_threshold=2000 if profile == "ws2012" else 1000,
     )
 
 

@@ -31,7 +31,7 @@ DEFAULT_DEADLINE_S: Final = 30.0
 """For a call without a deadline: a planned move takes seconds, and an operator who waits longer asks again."""
 MAX_DEADLINE_S: Final = 600.0
 MAX_NAME: Final = 256
-MOVE_TYPES: Final = {"": MoveKind.LIVE, "live": MoveKind.LIVE, "shutdown": MoveKind.SHUTDOWN}
+MOVE_TYPES: Final = {"": MoveKind.LIVE, **{kind.name.lower(): kind for kind in MoveKind}}
 DISK_MODE: Final = "NodeAndDiskMajority"
 NODE_MODE: Final = "NodeMajority"
 TAG_MODES: Final = {

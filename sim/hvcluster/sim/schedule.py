@@ -28,8 +28,10 @@ FORCING: Final = 0.2
 """In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
 CANCELLED: Final = 0.2
 CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
-LIVE: Final = 0.75
+LIVE: Final = 0.6
 """How many moves are live migrations."""
+QUICK: Final = 0.25
+"""How many are quick ones."""
 BUSES: Final = ("A", "B")
 
 _MENDING: Final = {
@@ -269,7 +271,8 @@ class _Draw:
         if word in (FaultWord.CRASH_VM, FaultWord.HANG_VM, FaultWord.CRASH_APP):
             self._strikes.append(Strike(at, Fault(word, vm)))
         elif word is FaultWord.MOVE:
-            how = "" if self._random.random() < LIVE else "shutdown"
+            kind = self._random.random()
+            how = "" if kind < LIVE else "quick" if kind < LIVE + QUICK else "shutdown"
             self._strikes.append(Strike(at, Fault(word, vm, via=self._name(), type=how)))
             if self._random.random() < CANCELLED:
                 later = at + int(self._random.random() * CANCEL_WITHIN_US)

@@ -31,6 +31,7 @@ from .events import VmStarted
 from .incoming import Incoming
 from .messages import GroupReport
 from .migration import Migrations
+from .offline import POWER_OFF, Ending, ending_of, saving_us
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
 from .reservation import READ_RESERVATION
@@ -142,6 +143,7 @@ class Groups:
             return
         delay = int(group.definition.boot_delay_ms * self._time_scale * US_PER_MS)
         run = Run(group, self._me, delay)
+        run.restore_us = saving_us(group.definition, self._time_scale)
         memory = self._incoming.take(group)
         if memory is not None:
             run.image, run.source = memory
@@ -198,15 +200,15 @@ class Groups:
             case DiskOutcome.ONLINE:
                 run.phase = Phase.BOOTING
                 run.since = now
-                how = (
-                    "it boots from its VHD" if run.image is None else f"it goes on from its memory of node {run.source}"
-                )
-                reason = f"its disk is reserved for this node alone; {how}"
+                how = f"goes on from its memory of node {run.source}" if run.image else "starts from its VHD"
+                reason = f"its disk is reserved for this node alone; it {how}"
                 self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
                 run.paths = set(verified) & set(self._paths())
                 paths = tuple((path, self._logins.get(path, 0)) for path in sorted(run.paths))
                 delay, blank = run.boot_delay_us, run.format_blank
-                self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image))
+                self._out.add(
+                    StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image, run.restore_us)
+                )
                 for path in self._paths():
                     self._join(now, run, path)
             case DiskOutcome.NO_PATH:
@@ -231,8 +233,9 @@ class Groups:
         if run is None or run.generation != generation or run.phase is not Phase.BOOTING:
             return
         run.phase = Phase.RUNNING
-        how = "it goes on from its memory" if event.resumed else "it has booted from its VHD"
-        self._out.fact(FactKind.VM_ONLINE, f"{how} and serves", group=name, generation=generation)
+        how = "goes on from its memory" if event.resumed else "has booted from its VHD"
+        how = "goes on from its saved state" if event.restored else how
+        self._out.fact(FactKind.VM_ONLINE, f"it {how} and serves", group=name, generation=generation)
         self._out.add(Announce(name, generation))
         if run.source != NOBODY:
             self._incoming.serves(run.source, name, generation, event.address)
@@ -280,23 +283,26 @@ class Groups:
         moved = move is not None and group is not None and group.resumes == move.move
         if move is not None and moved and run.phase is Phase.RUNNING:
             self._migrations.handed_over(now, move)
-        self._stop(now, run, polite=False, reason=reason, moved=moved)
+        self._stop(now, run, POWER_OFF, reason=reason, moved=moved)
 
-    def _take_offline(self, now: Instant, run: Run, reason: str) -> None:
+    def _take_offline(self, now: Instant, run: Run, reason: str, *, moves: bool = True) -> None:
         run.planned = True
         self._migrations.gone(run.group)
-        self._stop(now, run, polite=True, reason=reason)
+        ending = ending_of(self._database().groups.get(run.group), self._time_scale, moves=moves)
+        self._stop(now, run, ending, reason=reason)
 
-    def _stop(self, now: Instant, run: Run, *, polite: bool, reason: str, moved: bool = False) -> None:
+    def _stop(self, now: Instant, run: Run, how: Ending, *, reason: str, moved: bool = False) -> None:
         match run.phase:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
                 run.since = now
                 for path in self._logins:
                     self._procedures.cancel(joining(run, path))
-                self._out.add(StopVm(run.group, run.generation, polite, reason, moved))
+                run.saving_us = how.saving_us
+                stop = StopVm(run.group, run.generation, how.polite, reason, moved, how.saving_us, how.forced)
+                self._out.add(stop)
             case Phase.STOPPING:
-                if not polite:
+                if not how.polite:
                     self._out.add(StopVm(run.group, run.generation, False, reason))
             case Phase.WAITING | Phase.ARBITRATING:
                 self._procedures.cancel(f"disk:{run.group}")
@@ -323,17 +329,21 @@ class Groups:
         self.fresh.append(report)
 
     def stop_all(self, now: Instant, reason: str) -> None:
-        """The node leaves politely with groups nobody could take: shut them down."""
+        """The node leaves with groups that nobody takes over before: each gets its OfflineAction."""
         for run in tuple(self.runs.values()):
             if not run.planned:
-                self._take_offline(now, run, reason)
+                self._take_offline(now, run, reason, moves=False)
 
     # pending and alive
 
     def check_pending(self, now: Instant) -> None:
         """Give up what has been coming online, or going offline, for longer than PendingTimeout."""
         for run in tuple(self.runs.values()):
-            if run.phase is Phase.RUNNING or run.since is None or now - run.since < self._timing.pending:
+            if (
+                run.phase is Phase.RUNNING
+                or run.since is None
+                or now - run.since < self._timing.pending + run.saving_us
+            ):
                 continue
             run.since = now
             if run.phase is Phase.STOPPING:

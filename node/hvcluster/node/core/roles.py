@@ -41,6 +41,7 @@ from .failures import Failures, Next
 from .handover import lost
 from .heartbeats import NEVER
 from .messages import GroupReport
+from .offline import leaving_by
 from .outbox import Outbox
 from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict, eligible
 from .preemption import make_room
@@ -251,9 +252,10 @@ class Roles:
         choice = choose(group.definition, group.owner, Why.MOVE, self._candidates, leave=True)
         if choice is None:
             return None
-        # A VM whose live migration has just failed leaves all the same: it boots again on the other node.
+        # A VM whose live migration has just failed leaves all the same: it is saved, and goes on on the other node.
         tried = self._tried.get(group.name) == group.generation and group.migration is MigrationState.FAILURE
-        kind = MoveKind.SHUTDOWN if tried else MoveKind.LIVE
+        kind = leaving_by(group.definition.policy, self._definition.properties)
+        kind = MoveKind.QUICK if tried and kind is MoveKind.LIVE else kind
         self._tried[group.name] = group.generation
         return BeginMove(group.name, group.generation, choice.owner, cause, home, kind)
 

@@ -39,6 +39,8 @@ class Run:
         "phase",
         "planned",
         "priority",
+        "restore_us",
+        "saving_us",
         "since",
         "source",
     )
@@ -58,6 +60,8 @@ class Run:
         self.planned = False  # it ends because a move or an operator wants it offline
         self.image: GuestImage | None = None  # it goes on from this memory, of node `source`
         self.source = NOBODY
+        self.restore_us = 0  # reading a saved state takes that long
+        self.saving_us = 0  # its memory is being saved, which takes that long
 
 
 def joining(run: Run, path: PathName) -> str:
