@@ -23,6 +23,7 @@ class FaultWord(Enum):
     FREEZE = "SIGSTOP of a node's process, at once or before the `amount`-th thing it does from now on"
     THAW = "SIGCONT of a node's process"
     STOP = "stop a node's cluster service politely"
+    SHUTDOWN = "shut a host down politely: its VMs move first, or are saved, and its process ends"
     CRASH = "SIGKILL of a node's process before the `amount`-th thing it does from now on"
     WIPE = "lose the disk of a node that is down"
     PAUSE = "pause a node: it keeps what it has and is given nothing"
@@ -84,6 +85,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.FREEZE: Target.NODE,
     FaultWord.THAW: Target.NAMED_NODE,
     FaultWord.STOP: Target.NODE,
+    FaultWord.SHUTDOWN: Target.NODE,
     FaultWord.CRASH: Target.NODE,
     FaultWord.WIPE: Target.NAMED_NODE,
     FaultWord.PAUSE: Target.NODE,

@@ -259,7 +259,8 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
             wish = request.set_group_online
             return _problem(wish.group, 0, 0) or ev.SetGroupOnline(wish.group, wish.online)
         case "stop_node":
-            return _problem("-", request.stop_node.node, 1) or ev.StopNode(NodeId(request.stop_node.node))
+            stop = request.stop_node
+            return _problem("-", stop.node, 1) or ev.StopNode(NodeId(stop.node), stop.shutdown)
         case "set_node_paused":
             pause = request.set_node_paused
             return _problem("-", pause.node, 1) or _pause(pause)

@@ -67,6 +67,7 @@ class Plan:
             "connection_loss_detection": self.connection_loss_detection,
             "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run
             "snapshot_entries": 200,
+            "shutdown_timeout_ms": 60_000,  # 20 minutes would, too
             **dict(self.properties),
         }
         paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
@@ -120,9 +121,12 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
     if wishes:
         properties.append(("group_dependency_timeout_ms", 60_000))
     properties += _resiliency(seed, plan.profile)
-    threshold = random.Random(f"{seed}/threshold").randrange(6)
+    moves = random.Random(f"{seed}/moves")
+    threshold = moves.randrange(6)
     if threshold < 3:
         properties.append(("move_type_threshold", (2000, 3000, 3001)[threshold]))
+    if moves.random() < 0.3:
+        properties.append(("drain_on_shutdown", False))
     if plan.witness or not plan.paths:
         kinds = (None, TagWitnessKind.FILE_SHARE, TagWitnessKind.CLOUD, None)
         kind = kinds[draw.randrange(4)]

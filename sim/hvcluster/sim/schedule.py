@@ -39,6 +39,7 @@ _MENDING: Final = {
     FaultWord.CRASH: FaultWord.START,
     FaultWord.WIPE: FaultWord.START,
     FaultWord.STOP: FaultWord.START,
+    FaultWord.SHUTDOWN: FaultWord.START,
     FaultWord.FREEZE: FaultWord.THAW,
     FaultWord.CUT_BUSES: FaultWord.HEAL,
     FaultWord.CUT_PEERS: FaultWord.HEAL,
@@ -118,7 +119,7 @@ class _Draw:
             (2, self._kill_all),
             (4, lambda at: self._add(at, Fault(FaultWord.WIPE, self._name()))),
             (16, lambda at: self._on_vm(at, FaultWord.MOVE)),
-            (5, lambda at: self._add(at, Fault(FaultWord.STOP, self._name()))),
+            (5, self._stop),
             (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
             (3, lambda at: self._add(at, Fault(FaultWord.DRAIN, self._name(), via=self._name()))),
             (5, lambda at: self._on_vm(at, FaultWord.CRASH_VM)),
@@ -217,6 +218,11 @@ class _Draw:
         if self._vms:
             deeds.append(OWNER_OF + self._vms[self._random.randrange(len(self._vms))])
         return deeds[self._random.randrange(len(deeds))]
+
+    def _stop(self, at: int) -> None:
+        """A service is stopped or, drawn apart, its whole host is shut down."""
+        shuts = random.Random(f"{self._seed}/{at}/shutdown").random() < 0.5
+        self._add(at, Fault(FaultWord.SHUTDOWN if shuts else FaultWord.STOP, self._name()))
 
     def _on_node(self, at: int, word: FaultWord, amount: float = 0.0) -> None:
         self._add(at, Fault(word, self._somebody(), amount=amount))

@@ -287,8 +287,10 @@ class Groups:
 
     def _take_offline(self, now: Instant, run: Run, reason: str, *, moves: bool = True) -> None:
         run.planned = True
-        self._migrations.gone(run.group)
+        move = self._migrations.gone(run.group)
         ending = ending_of(self._database().groups.get(run.group), self._time_scale, moves=moves)
+        if move is not None and not moves and move.handed():
+            ending = POWER_OFF  # it may be another node's by now: nothing more is written
         self._stop(now, run, ending, reason=reason)
 
     def _stop(self, now: Instant, run: Run, how: Ending, *, reason: str, moved: bool = False) -> None:

@@ -71,6 +71,10 @@ class Outgoing:
         """Whether the VM was asked to pause."""
         return self.step not in (Step.OFFERING, Step.COPYING)
 
+    def handed(self) -> bool:
+        """Whether the leader was told that the VM may be handed over."""
+        return self.step is Step.HANDED
+
 
 class Migrations:
     """All live migrations away from this node, and the requests of VMs that have left it."""

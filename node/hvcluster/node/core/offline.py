@@ -37,8 +37,13 @@ def saving_us(definition: GroupDefinition, time_scale: float) -> int:
     return max(1, int(definition.memory_mb * time_scale * US_PER_S / SAVED_MB_PER_S))
 
 
-def leaving_by(policy: Policy, properties: Properties) -> MoveKind:
-    """How a VM leaves a node that is drained or stopped: as it says itself, or by MoveTypeThreshold."""
+def leaving_by(policy: Policy, properties: Properties, *, drained: bool = True) -> MoveKind:
+    """How a VM leaves a node that is drained or stopped: as it says itself, or by MoveTypeThreshold.
+
+    Without DrainOnShutdown it is saved where its node is stopped, and not `drained` by an operator.
+    """
+    if not drained and not properties.drain_on_shutdown:
+        return MoveKind.QUICK
     if policy.default_move_type is not None:
         return policy.default_move_type
     return MoveKind.LIVE if policy.priority >= properties.move_type_threshold else MoveKind.QUICK

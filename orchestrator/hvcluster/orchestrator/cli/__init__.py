@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "freeze": ("faults", "freeze", "Freeze a process (SIGSTOP)."),
     "thaw": ("faults", "thaw", "Let a frozen process go on (SIGCONT)."),
     "stop": ("faults", "stop", "Stop a node politely: its VMs move first."),
+    "shutdown": ("faults", "shutdown", "Shut a host down: its VMs move first, or are saved."),
     "wipe": ("faults", "wipe", "Empty a dead node's disk."),
     "cut": ("faults", "cut", "Cut a node from buses, peers or the array."),
     "heal": ("faults", "heal", "Heal what was cut."),
