@@ -160,7 +160,8 @@ def _moving(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
     """How it is taken offline, and how it leaves a node that is drained; drawn apart, so that all else stays."""
     action = tuple(OfflineAction)[draw.randrange(4)] if draw.random() < 0.5 else OfflineAction.SAVE
     kind = tuple(MoveKind)[draw.randrange(3)] if draw.random() < 0.2 else None
-    return replace(group, policy=replace(group.policy, offline_action=action, default_move_type=kind))
+    policy = replace(group.policy, offline_action=action, default_move_type=kind)
+    return replace(group, policy=policy, active_mb=(64, 128, 256)[draw.randrange(3)])
 
 
 def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:
