@@ -12,7 +12,6 @@ from hvcluster.node.core.guest_boot import Found, TailSearch
 from hvcluster.node.core.guest_io import GuestEffect
 from hvcluster.node.core.guest_power import GuestPower
 from hvcluster.node.core.journal import Kind, Tail, decode
-from hvcluster.node.core.migration import Outgoing
 from tests.mutants.patching import Mutant, Patch, breaks
 
 
@@ -65,15 +64,8 @@ def a_saved_vm_runs_on(patch: Patch) -> None:
     patch.set(Guest, "_done", done)
 
 
-@breaks("a VM that may have been handed over is not saved where it was")
-def a_handed_over_vm_is_saved(patch: Patch) -> None:
-    """A host that shuts down saves all that it has, a paused VM included that the leader may have given away."""
-    patch.set(Outgoing, "handed", lambda self: False)
-
-
 SAVING: tuple[Mutant, ...] = (
     a_saved_state_is_resumed_twice,
     a_stale_saved_state_is_resumed,
     a_saved_vm_runs_on,
-    a_handed_over_vm_is_saved,
 )

@@ -16,7 +16,7 @@ from hvcluster.node.core import events as ev
 from hvcluster.sim.labs import Plan
 from hvcluster.sim.world import World
 from tests.sim.test_live_migration import TICKET, since
-from tests.sim.test_oracles import owners, wait
+from tests.sim.test_oracles import leader, owners, wait
 from tests.sim.test_quick_migration import boots
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -82,6 +82,28 @@ def test_a_vm_that_nobody_else_may_run_is_saved() -> None:
     wait(world, 120)
     assert owners(world) == {"D1": ONE}
     assert boots(world, "D1") == before
+    assert world.judge.problems() == []
+
+
+def test_a_host_that_shuts_down_saves_no_vm_that_it_may_have_handed_over() -> None:
+    """A paused VM whose memory the target holds is not written for any more, whoever ends up with it."""
+    definition = Plan(nodes=2, vms=1, witness=False).definition()
+    properties = replace(definition.properties, dynamic_quorum=False, dynamic_witness=False)
+    groups = tuple(replace(group, owner=ONE) for group in definition.groups)
+    world = World(replace(definition, groups=groups, properties=properties), 1, append_every_us=50_000)
+    world.start()
+    wait(world, 60)
+    leader(world).deliver(ev.Requested(TICKET, ev.MoveGroup("D1", TWO)))
+    source, begun = world.machines[ONE], world.now
+    while "D1" not in source.core.migrations.moves or not source.core.migrations.moves["D1"].handed():
+        world.run_for(100)
+        assert world.now < begun + 10_000_000
+    shut_down(world, ONE)  # static votes: the others could not go on, so it only takes its VMs offline
+    wait(world, 0.001)
+    assert [fact.get("cause") for fact in since(world, begun) if fact.kind is FactKind.VM_STOPPED] == ["terminated"]
+    world.machines[ONE].start()
+    wait(world, 120)
+    assert list(owners(world)) == ["D1"]
     assert world.judge.problems() == []
 
 
