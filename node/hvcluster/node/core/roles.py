@@ -239,6 +239,8 @@ class Roles:
                 return self._assign(group, Why.RESOURCE_FAILURE, reason, leave=True)
         elif settled and self._presence.is_leaving(group.owner):
             return self._away(group, f"node {group.owner} is being stopped", NOBODY, drained=False)
+        elif settled and owner is not None and owner.quarantined:
+            return self._away(group, f"node {group.owner} is quarantined", NOBODY)
         elif settled and owner is not None and owner.drain is DrainStatus.IN_PROGRESS:
             return self._away(group, f"node {group.owner} is being drained", group.owner)
         return None
