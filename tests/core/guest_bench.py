@@ -78,6 +78,7 @@ class Bench:
     format_blank: bool | None = None
     freeze_us: int = 0
     image: GuestImage | None = None
+    restore_us: int = 0
 
     def __post_init__(self) -> None:
         self.guest = Guest(
@@ -91,6 +92,7 @@ class Bench:
             self.format_blank,
             self.freeze_us,
             self.image,
+            self.restore_us,
         )
         self.now = 0
         self.timers: dict[str, int] = {}

@@ -215,7 +215,7 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.CancelMigration, texts),
     st.builds(ev.SetGroup, texts, policies, st.just((NodeId(1),)), st.just((NodeId(1), NodeId(2)))),
     st.builds(ev.SetGroupOnline, texts, st.booleans()),
-    st.builds(ev.StopNode, nodes),
+    st.builds(ev.StopNode, nodes, st.booleans()),
     st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(ev.ClearQuarantine, nodes),
     st.builds(ev.SetResourceOnline, texts, st.booleans()),

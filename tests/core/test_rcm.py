@@ -31,6 +31,7 @@ from hvcluster.node.core.commands import FailNow, ReportGroup, SetResource
 from hvcluster.node.core.effects import CallResource, Record, RestartMonitor
 from hvcluster.node.core.events import ResourceAnswered
 from hvcluster.node.core.members import Group, fresh
+from hvcluster.node.core.offline import Ending
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.runs import Run
 from hvcluster.node.core.workloads import Workloads
@@ -196,7 +197,7 @@ def test_order_holds_whatever_happens_and_a_stop_ends_everything(
             bench.work.monitor_died(bench.now, "a test")
             bench.collect()
     if not bench.ended:
-        bench.work.stop(bench.now, bench.run, polite, "the test is over")
+        bench.work.stop(bench.now, bench.run, Ending(polite), "the test is over")
         bench.collect()
         bench.calm()
     assert len(bench.ended) == 1

@@ -14,6 +14,7 @@ from hvcluster.node.core.commands import ReportGroup
 from hvcluster.node.core.disk import DiskOutcome
 from hvcluster.node.core.groups import Groups
 from hvcluster.node.core.members import Group
+from hvcluster.node.core.offline import Ending
 from hvcluster.node.core.rcm import Held, ResourceControl
 from hvcluster.node.core.runs import Phase, Run
 from hvcluster.node.core.workloads import Workloads
@@ -84,12 +85,12 @@ def a_lost_role_goes_on(patch: Patch) -> None:
     """A role that another node has by now is forgotten instead of ended."""
     real = Workloads.stop
 
-    def stop(self: Workloads, now: Instant, run: Run, polite: bool, reason: str, moved: bool = False) -> None:
-        if run.has_resources and not polite:
+    def stop(self: Workloads, now: Instant, run: Run, how: Ending, reason: str, moved: bool = False) -> None:
+        if run.has_resources and not how.polite:
             self._controls.pop(run.group, None)
             self.stopped(now, run.group, run.generation, "terminated", reason)
         else:
-            real(self, now, run, polite, reason, moved)
+            real(self, now, run, how, reason, moved)
 
     patch.set(Workloads, "stop", stop)
 

@@ -24,7 +24,8 @@ TICKET = 9
 def lab(*first: int, profile: str = "ws2012r2") -> World:
     """A healthy lab of three nodes, whose clients write twenty times a second."""
     definition = Plan(nodes=3, vms=len(first)).definition()
-    groups = tuple(replace(g, owner=NodeId(n)) for g, n in zip(definition.groups, first, strict=True))
+    both = zip(definition.groups, first, strict=True)
+    groups = tuple(replace(g, owner=NodeId(n), active_mb=128) for g, n in both)
     most = defaults(profile).maximum_parallel_migrations
     properties = replace(definition.properties, profile=profile, maximum_parallel_migrations=most)
     world = World(replace(definition, groups=groups, properties=properties), 1, append_every_us=50_000)
@@ -133,3 +134,21 @@ def test_a_drained_node_has_its_vms_live_migrated() -> None:
     where = owners(world)
     assert ONE not in where.values()
     assert {name: world.machines[NodeId(node)].guests[name].guest.boots for name, node in where.items()} == boots
+
+
+@pytest.mark.conforms("live-migration-transport")
+@pytest.mark.parametrize(("option", "mib"), [(0, 128), (1, 64)])
+def test_compressed_memory_is_half_as_many_bytes(option: int, mib: int) -> None:
+    """2012 R2: a choice of transport; compressed memory is copied in half the time."""
+    world = lab(1)
+    properties = replace(world.definition.properties, virtual_machine_migration_performance_option=option)
+    world = World(replace(world.definition, properties=properties), 1)
+    world.start()
+    wait(world, 60)
+    begun = world.now
+    ask(world, ev.MoveGroup("D1", TWO))
+    wait(world, 10)
+    assert owners(world) == {"D1": TWO}
+    started = next(f.at for f in since(world, begun) if f.kind is FactKind.MIGRATION_STARTED)
+    paused = next(f.at for f in since(world, begun) if f.kind is FactKind.MIGRATION_PAUSED)
+    assert mib / 100 <= (paused - started) / 1_000_000 < 1.25 * mib / 100

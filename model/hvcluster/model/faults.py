@@ -23,6 +23,7 @@ class FaultWord(Enum):
     FREEZE = "SIGSTOP of a node's process, at once or before the `amount`-th thing it does from now on"
     THAW = "SIGCONT of a node's process"
     STOP = "stop a node's cluster service politely"
+    SHUTDOWN = "shut a host down politely: its VMs move first, or are saved, and its process ends"
     CRASH = "SIGKILL of a node's process before the `amount`-th thing it does from now on"
     WIPE = "lose the disk of a node that is down"
     PAUSE = "pause a node: it keeps what it has and is given nothing"
@@ -92,6 +93,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.FREEZE: Target.NODE,
     FaultWord.THAW: Target.NAMED_NODE,
     FaultWord.STOP: Target.NODE,
+    FaultWord.SHUTDOWN: Target.NODE,
     FaultWord.CRASH: Target.NODE,
     FaultWord.WIPE: Target.NAMED_NODE,
     FaultWord.PAUSE: Target.NODE,
@@ -164,7 +166,7 @@ SIMULATED_ONLY: Final = (
 )  # fmt: skip
 """Faults that real processes cannot be given: they share one clock, and nothing stands between them and the wire."""
 
-MOVE_TYPES: Final = ("live", "shutdown")
+MOVE_TYPES: Final = ("live", "quick", "shutdown")
 """How an operator may have a group moved."""
 
 LEADER: Final = "leader"

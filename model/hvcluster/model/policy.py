@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from .vocabulary import MoveKind, OfflineAction
+
 
 class Priority(IntEnum):
     """Priority of a group; numbers as in clusapi.h."""
@@ -54,6 +56,9 @@ class Policy:
     Of `restart_threshold` failures within `restart_period_ms` each is followed by a restart on the same node, after
     `restart_delay_ms`; what comes after the next one, `restart_action` says. The window of failback is two hours of the
     day, 0 to 23, or -1 for any time. `check_heartbeat`: a guest that is silent has failed.
+
+    `offline_action`: what becomes of the VM when it is taken offline, other than for a move. `default_move_type`: how
+    it leaves a node that is drained; None: as MoveTypeThreshold says.
     """
 
     priority: Priority = Priority.MEDIUM
@@ -67,6 +72,8 @@ class Policy:
     anti_affinity_class_names: tuple[str, ...] = ()
     locked_from_moving: bool = False
     check_heartbeat: bool = True
+    offline_action: OfflineAction = OfflineAction.SAVE
+    default_move_type: MoveKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from .policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
+from .vocabulary import MoveKind, OfflineAction
 
 LIMITS: Final[dict[str, tuple[int, int]]] = {
     "restart_threshold": (0, 1000),
@@ -20,10 +21,12 @@ HOURS: Final = 23
 MAX_CLASSES: Final = 16  # one group needs no more names than there are tiers of an application
 PRIORITIES: Final = {priority.name.lower().replace("_", "-"): priority for priority in Priority}
 ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in RestartAction}
+OFFLINE_ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in OfflineAction}
+MOVE_KINDS: Final = {kind.name.lower(): kind for kind in MoveKind}
 KINDS: Final = {kind.value: kind for kind in RuleKind}
 POLICY_KEYS: Final = (
     "priority", "restart_action", *LIMITS, "auto_failback", "failback_window", "anti_affinity_class_names",
-    "locked_from_moving", "check_heartbeat",
+    "locked_from_moving", "check_heartbeat", "offline_action", "default_move_type",
 )  # fmt: skip
 RULE_KEYS: Final = ("name", "kind", "groups", "soft")
 SET_KEYS: Final = ("name", "groups", "after", "startup_delay_ms", "trigger")
@@ -105,6 +108,8 @@ def read_policy(values: Mapping[str, Any]) -> tuple[Policy, list[tuple[str, str]
         anti_affinity_class_names=tuple(sorted(classes)),
         locked_from_moving=wrong.truth(values, "locked_from_moving", usual.locked_from_moving),
         check_heartbeat=wrong.truth(values, "check_heartbeat", usual.check_heartbeat),
+        offline_action=wrong.word(values, "offline_action", OFFLINE_ACTIONS, usual.offline_action),
+        default_move_type=wrong.word(values, "default_move_type", MOVE_KINDS, usual.default_move_type),
     )
     return policy, wrong.found
 
@@ -158,7 +163,7 @@ def policy_values(policy: Policy) -> dict[str, Any]:
 
 
 def _written(value: object) -> object:
-    if isinstance(value, Priority | RestartAction):
+    if isinstance(value, Priority | RestartAction | OfflineAction | MoveKind):
         return value.name.lower().replace("_", "-")
     return list(value) if isinstance(value, tuple) else value
 

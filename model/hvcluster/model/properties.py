@@ -63,6 +63,10 @@ class Properties:
     storage_resiliency_period_ms: int = 0
     maximum_virtual_machine_migrations: int = 2
     maximum_parallel_migrations: int = 0  # 0: no limit for the whole cluster
+    virtual_machine_migration_performance_option: int = 1  # 0: as it is, 1: compressed
+    drain_on_shutdown: bool = True
+    shutdown_timeout_ms: int = 1_200_000
+    move_type_threshold: int = 1000  # a drain live-migrates VMs of this priority or above, and saves those below
 
     @property
     def force_quorum_resiliency(self) -> bool:
@@ -102,6 +106,9 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "storage_resiliency_period_ms": (0, 86_400_000),
     "maximum_virtual_machine_migrations": (1, 1024),
     "maximum_parallel_migrations": (0, 1024),
+    "virtual_machine_migration_performance_option": (0, 1),
+    "shutdown_timeout_ms": (1_000, 86_400_000),
+    "move_type_threshold": (0, 3001),
 }
 
 
@@ -137,6 +144,9 @@ def defaults(profile: str) -> Properties:
         quarantine_threshold=3 if resilient else 0,
         storage_resiliency_period_ms=1_800_000 if resilient else 0,
         maximum_parallel_migrations=1 if profile in ("ws2022", "ws2025") else 0,
+        virtual_machine_migration_performance_option=0 if old else 1,
+        drain_on_shutdown=not old,
+        move_type_threshold=2000 if profile == "ws2012" else 1000,
     )
 
 
@@ -154,6 +164,11 @@ def problems(properties: Properties) -> list[tuple[str, str]]:
         found.append(("same_subnet_threshold", "ws2008r2 allows a same_subnet_threshold of 10 at most"))
     if p.profile == "ws2008r2" and p.dynamic_quorum:
         found.append(("dynamic_quorum", "ws2008r2 has no dynamic quorum; set it to false or take a later profile"))
+    if p.profile in ("ws2008r2", "ws2012") and p.virtual_machine_migration_performance_option:
+        text = f"{p.profile} compresses no memory; set it to 0 or take ws2012r2"
+        found.append(("virtual_machine_migration_performance_option", text))
+    if p.profile in ("ws2008r2", "ws2012") and p.drain_on_shutdown:
+        found.append(("drain_on_shutdown", f"{p.profile} has no drain on shutdown; set it to false or take ws2012r2"))
     if p.dynamic_witness and not p.dynamic_quorum:
         found.append(("dynamic_witness", "a dynamic witness needs dynamic_quorum = true"))
     if p.guest_disk_timeout_ms < p.scsi_timeout_ms:
@@ -197,6 +212,7 @@ class Timing:
     scale: float
     quarantine: int
     quarantine_window: int
+    shutdown: int  # a host that shuts down has ended its VMs by then
     storage_resiliency: int  # 0: a VM whose disk does not answer is turned off
 
     def of_ms(self, ms: int) -> int:
@@ -243,6 +259,7 @@ class Timing:
             scale=p.time_scale,
             quarantine=us(p.quarantine_duration_ms),
             quarantine_window=us(p.quarantine_window_ms),
+            shutdown=us(p.shutdown_timeout_ms),
             storage_resiliency=us(p.storage_resiliency_period_ms) if p.storage_resiliency_period_ms else 0,
         )
 

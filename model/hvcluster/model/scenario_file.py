@@ -32,7 +32,9 @@ _LAB_KEYS: Final = (
     "affinity", "group", "node_memory_mb", "nodes", "owners", "paths", "preferred_site", "profile", "properties",
     "set", "sites", "vm", "vms", "witness",
 )  # fmt: skip
-_VM_KEYS: Final = (*POLICY_KEYS, "boot_delay_ms", "memory_mb", "possible", "preferred")
+_VM_KEYS: Final = (
+    *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "possible", "preferred",
+)  # fmt: skip
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
 
@@ -173,8 +175,10 @@ class _Reader:
                 wrong.append(("preferred", "a preferred owner is not a possible one; add it to possible as well"))
             for key, text in wrong:
                 self._wrong.add(path, text, key)
-            lun = LunId(number + 1)
-            groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, memory_mb))
+            active_mb = self._whole(path, values, "active_mb", 64, MAX_MEMORY_MB)
+            dirty = self._whole(path, values, "dirty_mb_per_s", 8, MAX_MEMORY_MB)
+            lun, memory = LunId(number + 1), (memory_mb, None, active_mb, dirty)
+            groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, *memory))
         return groups
 
     def _sites(self, lab: Mapping[str, Any], profile: str) -> tuple[list[str], str]:

@@ -77,7 +77,7 @@ def _wishes(definition: ClusterDefinition) -> Iterator[str]:
         usual = GroupDefinition(group.name, group.lun)
         lines = [
             f"{name} = {_value([int(n) for n in wanted] if isinstance(wanted, tuple) else wanted)}"
-            for name in ("preferred", "possible", "boot_delay_ms", "memory_mb")
+            for name in ("preferred", "possible", "boot_delay_ms", "memory_mb", "active_mb", "dirty_mb_per_s")
             if (wanted := getattr(group, name)) != getattr(usual, name)
         ]
         lines += [f"{key} = {_value(wanted)}" for key, wanted in policy_values(group.policy).items()]

@@ -117,6 +117,15 @@ class MoveKind(IntEnum):
     LIVE = 4
 
 
+class OfflineAction(IntEnum):
+    """What is done to a VM that is taken offline; numbers as in the product."""
+
+    TURN_OFF = 0
+    SAVE = 1
+    SHUTDOWN = 2
+    SHUTDOWN_FORCE = 3
+
+
 class MigrationState(IntEnum):
     """How far the migration of a VM is, or how its last one ended; numbers as in the product (MigrationState)."""
 

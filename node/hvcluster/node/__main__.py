@@ -161,7 +161,7 @@ async def _leave(
     log.info("leaving the cluster", reason=stop.reason, timeout_s=chosen.stop_timeout_s)
     try:
         async with asyncio.timeout(chosen.stop_timeout_s):
-            reply = await service.request(StopNode(chosen.node), chosen.stop_timeout_s)
+            reply = await service.request(StopNode(chosen.node, shutdown=True), chosen.stop_timeout_s)
             if reply.ok:
                 await asyncio.wait((driver,))
                 return

@@ -31,7 +31,7 @@ DEFAULT_DEADLINE_S: Final = 30.0
 """For a call without a deadline: a planned move takes seconds, and an operator who waits longer asks again."""
 MAX_DEADLINE_S: Final = 600.0
 MAX_NAME: Final = 256
-MOVE_TYPES: Final = {"": MoveKind.LIVE, "live": MoveKind.LIVE, "shutdown": MoveKind.SHUTDOWN}
+MOVE_TYPES: Final = {"": MoveKind.LIVE, **{kind.name.lower(): kind for kind in MoveKind}}
 DISK_MODE: Final = "NodeAndDiskMajority"
 NODE_MODE: Final = "NodeMajority"
 TAG_MODES: Final = {
@@ -267,7 +267,8 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
             name = request.fail_resource.resource
             return _problem(name, 0, 0) or ev.FailResource(name)
         case "stop_node":
-            return _problem("-", request.stop_node.node, 1) or ev.StopNode(NodeId(request.stop_node.node))
+            stop = request.stop_node
+            return _problem("-", stop.node, 1) or ev.StopNode(NodeId(stop.node), stop.shutdown)
         case "set_node_paused":
             pause = request.set_node_paused
             return _problem("-", pause.node, 1) or _pause(pause)

@@ -204,7 +204,7 @@ class Adapters:
         paths = tuple(path for path, login in effect.paths if self._paths.get(path) == login)
         self.vms.start(
             effect.group, effect.generation, effect.lun, effect.boot_delay_us, paths, effect.format_blank,
-            effect.image,
+            effect.image, effect.restore_us,
         )  # fmt: skip
 
     def use_path(self, effect: fx.UsePath) -> None:
@@ -213,8 +213,12 @@ class Adapters:
             self.vms.use_path(effect.group, effect.generation, effect.path)
 
     def stop_vm(self, effect: fx.StopVm) -> None:
-        """Shut down or power off."""
-        self.vms.stop(effect.group, effect.generation, effect.polite, effect.reason, effect.moved)
+        """Save, shut down or power off."""
+        if effect.saving_us:
+            self.vms.save(effect.group, effect.generation, effect.reason, effect.saving_us)
+        else:
+            how = (effect.polite, effect.reason, effect.moved, effect.forced)
+            self.vms.stop(effect.group, effect.generation, *how)
 
     def call_resource(self, effect: fx.CallResource) -> None:
         """By way of the resource monitor."""
@@ -322,7 +326,8 @@ class Adapters:
             self.vms.path_lost(path)
 
     def _vm_started(self, group: str, generation: Generation, address: str) -> None:
-        self.service.post(ev.VmStarted(group, generation, self.vms.resumed(group, generation), address))
+        resumed, restored = self.vms.resumed(group, generation), self.vms.restored(group, generation)
+        self.service.post(ev.VmStarted(group, generation, resumed, address, restored))
 
     def _vm_paused(self, group: str, generation: Generation, move: int, image: GuestImage) -> None:
         self.service.post(ev.VmPaused(group, generation, move, image))

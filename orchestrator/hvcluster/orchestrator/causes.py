@@ -210,7 +210,7 @@ class _Inquiry:
     def _failure(self, fact: Recorded, seen: int, chosen: Recorded) -> bool:
         if fact.kind == "PATH_DOWN":
             return "path to the array" in chosen.reason
-        return self._is(fact, seen) and fact.about.get("cause") != "shutdown"
+        return self._is(fact, seen) and fact.about.get("cause") not in ("shutdown", "saved")
 
     def _roots(
         self, trigger: Trigger, cause: Recorded | None, previous: NodeId, since: int, chosen: Recorded

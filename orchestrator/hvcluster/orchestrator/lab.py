@@ -78,6 +78,8 @@ class LabVm:
     policy: Policy = field(default_factory=Policy)
     memory_mb: int = 1024
     resiliency_period_ms: int | None = None
+    active_mb: int = 64
+    dirty_mb_per_s: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Lab:
                     v.policy,
                     v.memory_mb,
                     v.resiliency_period_ms,
+                    v.active_mb,
+                    v.dirty_mb_per_s,
                 )
                 for v in self.vms
             )

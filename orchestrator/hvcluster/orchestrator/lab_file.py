@@ -267,10 +267,10 @@ def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
         policy = lab_policies.policy(section)
         memory_mb = section.integer("memory_mb", 1, MAX_MEMORY_MB, 1024)
         period_ms = section.integer("resiliency_period_ms", 0, 86_400_000)
+        active, dirty = section.integer("active_mb", 1, MAX_MEMORY_MB, 64), section.integer("dirty_mb_per_s", 0, 8192, 8)
         section.finish()
-        disk = LunId(-1 if lun is None else lun)
-        vm = LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy, memory_mb or 1024, period_ms)
-        vms.append(vm)
+        disk, memory = LunId(-1 if lun is None else lun), (memory_mb or 1024, period_ms, active or 64, dirty or 0)
+        vms.append(LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy, *memory))
     return vms
 
 

@@ -85,17 +85,19 @@ async def wipe(driver: Driver, name: str) -> Member:
     return found
 
 
-async def stop(driver: Driver, observer: Observer, name: str, via: NodeId | None = None) -> Member:
+async def stop(
+    driver: Driver, observer: Observer, name: str, via: NodeId | None = None, *, shutdown: bool = False
+) -> Member:
     """Stop a node politely: its VMs move first, then its cluster service leaves and its process ends.
 
-    `via`: the node that is asked instead of itself.
+    `via`: the node that is asked instead of itself. `shutdown`: its host shuts down.
     """
     from hvcluster.v1 import node_pb2
 
     found = await member(driver, name, Role.NODE)
     if found.life is not Life.RUNNING:
         raise Failure(Exit.REFUSED, f"{found.name} is {found.life.value}", f"see `hvc start {found.name}`")
-    request = node_pb2.OperatorRequest(stop_node=node_pb2.StopNodeRequest(node=found.node))
+    request = node_pb2.OperatorRequest(stop_node=node_pb2.StopNodeRequest(node=found.node, shutdown=shutdown))
     await observer.request(request, via or found.node)
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_S

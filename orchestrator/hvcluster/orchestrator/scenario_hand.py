@@ -192,6 +192,8 @@ class Hand:
             case FaultWord.STOP:
                 via = self._id(await self.named(fault.via)) if fault.via else None
                 self._leaving[name] = self._later(self._stop(name, via), f"stop {name}")
+            case FaultWord.SHUTDOWN:
+                self._leaving[name] = self._later(self._stop(name, None, shutdown=True), f"shut down {name}")
             case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
                 drains = fault.word is FaultWord.DRAIN
                 await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
@@ -268,9 +270,9 @@ class Hand:
         else:
             self._say(f"the operator is answered: {reply.text}")
 
-    async def _stop(self, name: str, via: NodeId | None) -> None:
+    async def _stop(self, name: str, via: NodeId | None, *, shutdown: bool = False) -> None:
         try:
-            await saboteur.stop(self._driver, self._observer, name, via)
+            await saboteur.stop(self._driver, self._observer, name, via, shutdown=shutdown)
         except Failure as error:
             self._say(f"the operator is refused: {error.text}")
 
@@ -317,7 +319,8 @@ _HOW: Final = {
 _ON_A_NODE: Final = frozenset(
     {
         FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
-        FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
+        FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.SHUTDOWN,
+        FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
         FaultWord.CUT_WITNESS, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }

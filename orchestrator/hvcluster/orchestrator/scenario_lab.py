@@ -48,6 +48,8 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
                 g.policy,
                 g.memory_mb,
                 g.resiliency_period_ms,
+                g.active_mb,
+                g.dirty_mb_per_s,
             )
             for g in definition.groups
             if not g.resources

@@ -26,9 +26,16 @@ def switched_on(world: World, machine: Machine, effect: ef.StartVm) -> SimGuest:
     timing = machine.timing
     guest = Guest(
         effect.group, effect.lun, effect.generation, machine.node, effect.boot_delay_us, timing.guest_disk, paths,
-        effect.format_blank, timing.storage_resiliency, effect.image,
+        effect.format_blank, timing.storage_resiliency, effect.image, effect.restore_us,
     )  # fmt: skip
     return SimGuest(world, machine, effect.group, effect.generation, guest)
+
+
+def asked_to_end(effect: ef.StopVm) -> gio.Save | gio.ShutDown:
+    """What a guest is told that is stopped politely."""
+    if effect.saving_us:
+        return gio.Save(effect.reason, effect.saving_us)
+    return gio.ShutDown(effect.reason, effect.forced)
 
 
 class SimGuest:
@@ -92,7 +99,8 @@ class SimGuest:
         self._world.clients.refused(self.group, effect.ticket, effect.code)
 
     def _online(self, effect: gio.Online) -> None:
-        self._machine.deliver(ev.VmStarted(self.group, self.generation, effect.resumed, self._machine.name))
+        name, resumed, restored = self._machine.name, effect.resumed, effect.restored
+        self._machine.deliver(ev.VmStarted(self.group, self.generation, resumed, name, restored))
 
     def _paused(self, effect: gio.Paused) -> None:
         self._world.judge.vm_paused(self)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind
 from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
-from hvcluster.model.vocabulary import LunId, NodeId, PathName
+from hvcluster.model.vocabulary import LunId, MoveKind, NodeId, OfflineAction, PathName
 
 from .role_labs import roles
 
@@ -68,12 +68,15 @@ class Plan:
         if self.wishes:
             draw = random.Random(f"{self.wishes}/wishes")
             groups = tuple(_wished(draw, group, self.nodes) for group in groups)
+            how = random.Random(f"{self.wishes}/moves")
+            groups = tuple(_moving(how, group) for group in groups)
             rules, sets = _rules(draw, groups), _sets(draw, groups)
         groups += roles(self.roles, self.role_draw, self.vms + 2)
         values: dict[str, Setting] = {
             "connection_loss_detection": self.connection_loss_detection,
             "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run
             "snapshot_entries": 200,
+            "shutdown_timeout_ms": 60_000,  # 20 minutes would, too
             **dict(self.properties),
         }
         paths = tuple(PathName(chr(ord("A") + n)) for n in range(self.paths))
@@ -129,6 +132,12 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
     if wishes:
         properties.append(("group_dependency_timeout_ms", 60_000))
     properties += _resiliency(seed, plan.profile)
+    moves = random.Random(f"{seed}/moves")
+    threshold = moves.randrange(6)
+    if threshold < 3:
+        properties.append(("move_type_threshold", (2000, 3000, 3001)[threshold]))
+    if moves.random() < 0.3:
+        properties.append(("drain_on_shutdown", False))
     if plan.witness or not plan.paths:
         kinds = (None, TagWitnessKind.FILE_SHARE, TagWitnessKind.CLOUD, None)
         kind = kinds[draw.randrange(4)]
@@ -164,6 +173,14 @@ def _wished(draw: random.Random, group: GroupDefinition, nodes: int) -> GroupDef
     )
     preferred = tuple(owners[: draw.randrange(1, nodes + 1)]) if draw.random() < 0.5 else ()
     return replace(group, preferred=preferred, policy=policy, memory_mb=1024 * (1 + draw.randrange(2)))
+
+
+def _moving(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
+    """How it is taken offline, and how it leaves a node that is drained; drawn apart, so that all else stays."""
+    action = tuple(OfflineAction)[draw.randrange(4)] if draw.random() < 0.5 else OfflineAction.SAVE
+    kind = tuple(MoveKind)[draw.randrange(3)] if draw.random() < 0.2 else None
+    policy = replace(group.policy, offline_action=action, default_move_type=kind)
+    return replace(group, policy=policy, active_mb=(64, 128, 256)[draw.randrange(3)])
 
 
 def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:

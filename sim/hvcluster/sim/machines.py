@@ -23,7 +23,7 @@ from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.saved import SavedState
 
 from .disks import saved_after
-from .guests import SimGuest, switched_on
+from .guests import SimGuest, asked_to_end, switched_on
 from .memory import MemoryStream, Migrations
 from .monitors import SimMonitor
 from .storage import Link
@@ -371,7 +371,7 @@ class Machine:
             delay = int(self.off_us * self._world.random.random())
             self._world.after(delay, sim.deliver, off)
             return
-        sim.handle(gio.ShutDown(effect.reason) if effect.polite else off)
+        sim.handle(asked_to_end(effect) if effect.polite else off)
 
     def _check_vm(self, effect: ef.CheckVm) -> None:
         sim = self.guests.get(effect.group)

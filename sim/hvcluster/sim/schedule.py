@@ -29,8 +29,10 @@ FORCING: Final = 0.2
 """In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
 CANCELLED: Final = 0.2
 CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
-LIVE: Final = 0.75
+LIVE: Final = 0.6
 """How many moves are live migrations."""
+QUICK: Final = 0.25
+"""How many are quick ones."""
 BUSES: Final = ("A", "B")
 
 _MENDING: Final = {
@@ -38,6 +40,7 @@ _MENDING: Final = {
     FaultWord.CRASH: FaultWord.START,
     FaultWord.WIPE: FaultWord.START,
     FaultWord.STOP: FaultWord.START,
+    FaultWord.SHUTDOWN: FaultWord.START,
     FaultWord.FREEZE: FaultWord.THAW,
     FaultWord.CUT_BUSES: FaultWord.HEAL,
     FaultWord.CUT_PEERS: FaultWord.HEAL,
@@ -118,7 +121,7 @@ class _Draw:
             (2, self._kill_all),
             (4, lambda at: self._add(at, Fault(FaultWord.WIPE, self._name()))),
             (16, lambda at: self._on_vm(at, FaultWord.MOVE)),
-            (5, lambda at: self._add(at, Fault(FaultWord.STOP, self._name()))),
+            (5, self._stop),
             (2, lambda at: self._add(at, Fault(FaultWord.PAUSE, self._name(), via=self._name()))),
             (3, lambda at: self._add(at, Fault(FaultWord.DRAIN, self._name(), via=self._name()))),
             (5, lambda at: self._on_vm(at, FaultWord.CRASH_VM)),
@@ -231,6 +234,11 @@ class _Draw:
             deeds.append(OWNER_OF + self._vms[self._random.randrange(len(self._vms))])
         return deeds[self._random.randrange(len(deeds))]
 
+    def _stop(self, at: int) -> None:
+        """A service is stopped or, drawn apart, its whole host is shut down."""
+        shuts = random.Random(f"{self._seed}/{at}/shutdown").random() < 0.5
+        self._add(at, Fault(FaultWord.SHUTDOWN if shuts else FaultWord.STOP, self._name()))
+
     def _on_node(self, at: int, word: FaultWord, amount: float = 0.0) -> None:
         self._add(at, Fault(word, self._somebody(), amount=amount))
 
@@ -304,7 +312,8 @@ class _Draw:
         if word in (FaultWord.CRASH_VM, FaultWord.HANG_VM, FaultWord.CRASH_APP):
             self._strikes.append(Strike(at, Fault(word, vm)))
         elif word is FaultWord.MOVE:
-            how = "" if self._random.random() < LIVE else "shutdown"
+            kind = self._random.random()
+            how = "" if kind < LIVE else "quick" if kind < LIVE + QUICK else "shutdown"
             self._strikes.append(Strike(at, Fault(word, vm, via=self._name(), type=how)))
             if self._random.random() < CANCELLED:
                 later = at + int(self._random.random() * CANCEL_WITHIN_US)

@@ -154,6 +154,8 @@ class Strikes:
                 machine.wipe()
             case FaultWord.STOP:
                 self.ask(machine if not fault.via else self.machine(fault.via), ev.StopNode(machine.node))
+            case FaultWord.SHUTDOWN:
+                self.ask(machine, ev.StopNode(machine.node, shutdown=True))
             case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
                 pauses, drains = fault.word is not FaultWord.RESUME, fault.word is FaultWord.DRAIN
                 self.ask(self._asked(fault), ev.SetNodePaused(machine.node, pauses, drain=drains))
@@ -191,12 +193,20 @@ class Strikes:
     def _start(self, machine: Machine, how: Start) -> None:
         if machine.alive:
             machine.crash_in = None
+            self._start_when_down(machine)
             return  # it runs
         why = refusal(machine.saved) if how is Start.FORCED else None
         if why is not None:
             raise Nobody(f"{machine.name} cannot be forced: {why}")
         machine.crash_in = None
         machine.start(how)
+
+    def _start_when_down(self, machine: Machine) -> None:
+        """A host that shuts down is switched on again once it is off."""
+        if machine.alive and machine.core.leaving.host:
+            self._world.after(US_PER_S, self._start_when_down, machine)
+        elif machine.exited:
+            machine.start()
 
     def ask(self, machine: Machine, request: ev.Request) -> None:
         """An operator asks a node for something."""
@@ -245,7 +255,7 @@ class Strikes:
             machine.crash_in = None
             machine.off_us = 0
             machine.thaw()
-            machine.start()
+            self._start(machine, Start.NORMAL)
         self._resume_all()
         world.after(30 * US_PER_S, self._join_all)
 
@@ -319,7 +329,7 @@ _ON_A_MACHINE = frozenset(
     {
         FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED, FaultWord.FREEZE,
         FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
-        FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
+        FaultWord.STOP, FaultWord.SHUTDOWN, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
         FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.CUT_WITNESS,
         FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }

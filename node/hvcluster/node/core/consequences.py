@@ -95,6 +95,14 @@ class Consequences(Parts):
     def _leave(self, now: Instant, ticket: int) -> None:
         """The leader agrees that we are stopped politely."""
         self.leaving.begin(now, ticket)
+        self._is_leaving(now)
+
+    def _shut_down(self, now: Instant, ticket: int) -> None:
+        """Our host shuts down."""
+        self.leaving.shut_down(now, ticket, self.timing.shutdown)
+        self._is_leaving(now)
+
+    def _is_leaving(self, now: Instant) -> None:
         self.presence.leaving = True
         self._dirty = True
         self._publish(now)

@@ -97,7 +97,8 @@ class StartVm:
 
     `format_blank`: the group has never been online, so a blank LUN is a new one and gets its VHD now. `paths`: those it
     may use, each with the login under which its key was found there; one that has logged in since is not to be used.
-    `image`: it goes on from this memory instead, if the disk is as that says.
+    `image`: it goes on from this memory instead, if the disk is as that says. `restore_us`: how long it takes to read a
+    saved state, if it finds one on its disk.
     """
 
     group: str
@@ -107,6 +108,7 @@ class StartVm:
     format_blank: bool
     paths: tuple[tuple[PathName, int], ...] = ()
     image: GuestImage | None = None
+    restore_us: int = 0
 
 
 @value
@@ -123,7 +125,8 @@ class UsePath:
 class StopVm:
     """Turn the VM off (`polite`: let the guest finish its writes and shut down). Answered by VmStopped.
 
-    `moved`: its paused VM goes on elsewhere; requests that it holds are to be kept for a RedirectVm.
+    `moved`: its paused VM goes on elsewhere; requests that it holds are to be kept for a RedirectVm. `saving_us`: its
+    memory is saved on its disk, which takes that long. `forced`: what waits in it is refused.
     """
 
     group: str
@@ -131,6 +134,8 @@ class StopVm:
     polite: bool
     reason: str
     moved: bool = False
+    saving_us: int = 0
+    forced: bool = False
 
 
 @value

@@ -113,12 +113,16 @@ class PeerProbed:
 
 @value
 class VmStarted:
-    """The VM serves, at `address` for its clients. `resumed`: it goes on from its memory and has not booted."""
+    """The VM serves, at `address` for its clients. `resumed`: it goes on from its memory and has not booted.
+
+    `restored`: nor did it then; it goes on from a saved state.
+    """
 
     group: str
     generation: Generation
     resumed: bool = False
     address: str = ""
+    restored: bool = False
 
 
 @value
@@ -161,8 +165,8 @@ class VmThawed:
 class VmStopped:
     """The VM is off, at our wish or not, and will write nothing more. Exactly once for each StartVm.
 
-    `cause`: terminated | moved | shutdown | fenced (its write met RESERVATION CONFLICT) | disk (guest disk timeout) |
-    boot (no valid VHD) | crashed.
+    `cause`: terminated | moved | shutdown | saved | fenced (its write met RESERVATION CONFLICT) | disk (guest disk
+    timeout) | boot (no valid VHD) | crashed.
     """
 
     group: str

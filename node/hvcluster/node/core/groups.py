@@ -30,6 +30,7 @@ from .events import VmStarted
 from .incoming import Incoming
 from .messages import GroupReport
 from .migration import Migrations
+from .offline import POWER_OFF, Ending, ending_of, saving_us
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
 from .reservation import READ_RESERVATION
@@ -149,6 +150,7 @@ class Groups:
             return
         delay = int(group.definition.boot_delay_ms * self._time_scale * US_PER_MS)
         run = Run(group, self._me, delay)
+        run.restore_us = saving_us(group.definition, self._time_scale)
         memory = self._incoming.take(group)
         if memory is not None:
             run.image, run.source = memory
@@ -232,7 +234,7 @@ class Groups:
         if run is None or run.generation != generation or run.phase is not Phase.BOOTING:
             return
         run.phase = Phase.RUNNING
-        self.work.serves(run, event.resumed)
+        self.work.serves(run, resumed=event.resumed, restored=event.restored)
         if run.source != NOBODY:
             self._incoming.serves(run.source, name, generation, event.address)
         self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
@@ -291,24 +293,28 @@ class Groups:
         moved = move is not None and group is not None and group.resumes == move.move
         if move is not None and moved and run.phase is Phase.RUNNING:
             self._migrations.handed_over(now, move)
-        self._stop(now, run, polite=False, reason=reason, moved=moved)
+        self._stop(now, run, POWER_OFF, reason=reason, moved=moved)
 
-    def _take_offline(self, now: Instant, run: Run, reason: str) -> None:
+    def _take_offline(self, now: Instant, run: Run, reason: str, *, moves: bool = True) -> None:
         run.planned = True
-        self._migrations.gone(run.group)
-        self._stop(now, run, polite=True, reason=reason)
+        move = self._migrations.gone(run.group)
+        ending = ending_of(self._database().groups.get(run.group), self._time_scale, moves=moves)
+        if move is not None and not moves and move.handed():
+            ending = POWER_OFF  # it may be another node's by now: nothing more is written
+        self._stop(now, run, ending, reason=reason)
 
-    def _stop(self, now: Instant, run: Run, *, polite: bool, reason: str, moved: bool = False) -> None:
+    def _stop(self, now: Instant, run: Run, how: Ending, *, reason: str, moved: bool = False) -> None:
         match run.phase:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
                 run.since = now
                 for path in self._logins:
                     self._procedures.cancel(joining(run, path))
-                self.work.stop(now, run, polite, reason, moved)
+                run.saving_us = how.saving_us
+                self.work.stop(now, run, how, reason, moved)
             case Phase.STOPPING:
-                if not polite:
-                    self.work.stop(now, run, False, reason)
+                if not how.polite:
+                    self.work.stop(now, run, POWER_OFF, reason)
             case Phase.WAITING | Phase.ARBITRATING:
                 self._procedures.cancel(f"disk:{run.group}")
                 if run.planned:
@@ -336,27 +342,31 @@ class Groups:
         self.fresh.append(report)
 
     def stop_all(self, now: Instant, reason: str) -> None:
-        """The node leaves politely with groups nobody could take: shut them down."""
+        """The node leaves with groups that nobody takes over before: each gets its OfflineAction."""
         for run in tuple(self.runs.values()):
             if not run.planned:
-                self._take_offline(now, run, reason)
+                self._take_offline(now, run, reason, moves=False)
 
     # pending and alive
 
     def check_pending(self, now: Instant) -> None:
         """Give up what has been coming online, or going offline, for longer than PendingTimeout."""
         for run in tuple(self.runs.values()):
-            if run.phase is Phase.RUNNING or run.since is None or now - run.since < self._timing.pending:
+            if (
+                run.phase is Phase.RUNNING
+                or run.since is None
+                or now - run.since < self._timing.pending + run.saving_us
+            ):
                 continue
             run.since = now
             if run.phase is Phase.STOPPING:
                 reason = "it did not shut down in time (PendingTimeout)"
-                self.work.stop(now, run, False, reason)
+                self.work.stop(now, run, POWER_OFF, reason)
                 continue
             reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"
             self._out.fact(FactKind.RESOURCE_FAILED, reason, group=run.group, generation=run.generation)
             if run.phase is Phase.BOOTING:
-                self.work.stop(now, run, False, reason)
+                self.work.stop(now, run, POWER_OFF, reason)
             else:
                 self._procedures.cancel(f"disk:{run.group}")
                 self._fail(now, run, "pending", reason)
@@ -376,16 +386,8 @@ class Groups:
     def vm_checked(self, name: str, generation: Generation, health: VmHealth) -> None:
         """How a VM is that runs here. One that is ill is turned off, which its owner then reports as a failure."""
         run, group = self.runs.get(name), self._database().groups.get(name)
-        if run is None or group is None or run.generation != generation or run.phase is not Phase.RUNNING:
-            return
-        match health:
-            case VmHealth.SILENT if group.definition.policy.check_heartbeat:
-                self.work.stop(self._out.now, run, False, health.value)
-            case VmHealth.CRITICAL if self._watches:
-                self._out.fact(FactKind.APPLICATION_CRITICAL, health.value, group=name, generation=generation)
-                self.work.stop(self._out.now, run, False, health.value)
-            case _:
-                pass
+        if run is not None and group is not None and run.generation == generation and run.phase is Phase.RUNNING:
+            self.work.checked(run, group, health, watches=self._watches)
 
     def _alive(self, run: Run, now: Instant, answers: Answers) -> None:
         payload = answers[0].payload
@@ -394,4 +396,4 @@ class Groups:
         if isinstance(payload, Reservation) and payload.key != run.key.encode():
             reason = "another key holds it" if payload.key else "nobody holds it"
             self._out.fact(FactKind.DISK_LOST, reason, group=run.group, lun=run.lun, generation=run.generation)
-            self.work.stop(now, run, False, "the reservation on its disk is gone")
+            self.work.stop(now, run, POWER_OFF, "the reservation on its disk is gone")

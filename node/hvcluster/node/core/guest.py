@@ -29,10 +29,11 @@ from .guest_io import (
     Paused,
     PowerOff,
     Refuse,
+    Save,
     ShutDown,
-    Stopped,
 )
-from .guest_parts import FIRST_GENERATION, GuestParts, GuestState
+from .guest_parts import FIRST_GENERATION, GuestState
+from .guest_power import SAVE_TIMER, GuestPower
 from .guest_reads import MAX_FETCHES
 from .guest_state import GuestImage, look_at, stands
 from .journal import (
@@ -58,7 +59,7 @@ __all__ = ["BOOT_RESERVE", "FIRST_GENERATION", "MAX_WAITING", "Guest", "GuestSta
 BOOT_TIMER: Final = "boot"
 
 
-class Guest(GuestParts):
+class Guest(GuestPower):
     """See the module. `handle` is the only way in; the properties tell, they change nothing."""
 
     def handle(self, now: Instant, event: GuestEvent) -> tuple[GuestEffect, ...]:
@@ -77,8 +78,10 @@ class Guest(GuestParts):
                 self._path(now, path, up, out)
             case Boot():
                 self._boot(now, out)
-            case ShutDown(reason):
-                self._shut_down(reason, out)
+            case ShutDown(reason, forced):
+                self._shut_down(reason, out, forced=forced)
+            case Save():
+                self._save(now, event, out)
             case PowerOff(reason, cause):
                 self._stop(cause, reason, out)
             case Pause(move):
@@ -108,35 +111,6 @@ class Guest(GuestParts):
         if not self._delay_over:
             out.append(SetTimer(BOOT_TIMER, Instant(now + self._boot_delay_us)))
         self._disk.begin(now, ReadCapacity(), self._paths, out)
-
-    def _shut_down(self, reason: str, out: list[GuestEffect]) -> None:
-        match self._state:
-            case GuestState.ONLINE if not self._freeze.frozen:
-                self._state = GuestState.STOPPING
-                self._stop_reason = reason
-                if not self._disk.busy:
-                    self._stop("shutdown", reason, out)
-            case GuestState.STOPPING | GuestState.STOPPED:
-                pass
-            case _:
-                self._stop("shutdown", reason, out)
-
-    def _stop(self, cause: str, reason: str, out: list[GuestEffect]) -> None:
-        """Answer everyone who waits, then stop for good."""
-        if self._state is GuestState.STOPPED:
-            return
-        self._state = GuestState.STOPPED
-        unknown = f"the VM stopped while the record was being written, it may or may not be on the disk: {reason}"
-        out.extend(Refuse(ticket, "unknown", unknown) for ticket in self._flight)
-        stopped = f"the VM stopped: {reason}"
-        code = "moved" if cause == "moved" else "stopped"
-        out.extend(Refuse(ticket, code, stopped) for ticket, _ in self._waiting)
-        out.extend(Refuse(ticket, code, stopped) for ticket in self._fetches.drain())
-        out.extend(Refuse(fetch.ticket, code, stopped) for fetch in self._held_fetches)
-        self._flight.clear()
-        self._waiting.clear()
-        self._held_fetches.clear()
-        out.append(Stopped(cause, reason))
 
     # -- paused for a migration ----------------------------------------------------------------------------
 
@@ -191,7 +165,10 @@ class Guest(GuestParts):
         if name == BOOT_TIMER:
             self._delay_over = True
             if self._state is GuestState.DELAYED:
-                self._write_first_record(now, Kind.BOOT, out)
+                self._come_up(now, out)
+            return
+        if name == SAVE_TIMER:
+            self._seal(now, out)
             return
         for channel in (self._disk, self._reader):
             over = name == channel.disk_timer and channel.stalled and self._state is GuestState.ONLINE
@@ -212,8 +189,10 @@ class Guest(GuestParts):
     def _done(self, now: Instant, payload: Payload, out: list[GuestEffect]) -> None:
         """The command of the main channel is done: what comes next depends on the state alone."""
         match self._state:
-            case GuestState.ONLINE | GuestState.STOPPING:
+            case GuestState.ONLINE | GuestState.STOPPING | GuestState.SAVING:
                 self._written(now, out)
+            case GuestState.SEALING:
+                self._stop("saved", self._stop_reason, out)
             case GuestState.SIZING:
                 assert isinstance(payload, Capacity)
                 self._sized(now, payload.blocks, out)
@@ -237,7 +216,7 @@ class Guest(GuestParts):
             case GuestState.BOOTING:
                 self._tail = self._next_tail
                 self._state = GuestState.ONLINE
-                out.append(Online(self._generation, resumed=self._image is not None))
+                out.append(Online(self._generation, self._image is not None, self._restored))
             case GuestState.OFF | GuestState.DELAYED | GuestState.STOPPED:
                 raise AssertionError(f"no command is under way in {self._state.name}")
 
@@ -296,8 +275,19 @@ class Guest(GuestParts):
 
     def _disk_ready(self, now: Instant, out: list[GuestEffect]) -> None:
         self._state = GuestState.DELAYED
-        if self._delay_over:
-            self._write_first_record(now, Kind.BOOT, out)
+        self._restored = self._restores()
+        if self._restored:
+            self._delay_over = False  # reading its memory takes its own time, and no boot
+            out.append(SetTimer(BOOT_TIMER, Instant(now + self._restore_us)))
+        elif self._delay_over:
+            self._come_up(now, out)
+
+    def _restores(self) -> bool:
+        """Whether it goes on from a saved state: one that nothing was written behind."""
+        return self._tail.saved
+
+    def _come_up(self, now: Instant, out: list[GuestEffect]) -> None:
+        self._write_first_record(now, Kind.RESTORED if self._restored else Kind.BOOT, out)
 
     def _write_first_record(self, now: Instant, kind: Kind, out: list[GuestEffect]) -> None:
         if self._tail.sequence >= capacity(self._lun_blocks):
@@ -330,6 +320,8 @@ class Guest(GuestParts):
                 return None
             case GuestState.STOPPING:
                 return "stopping", "the VM is shutting down"
+            case GuestState.SAVING | GuestState.SEALING:
+                return "stopping", "the VM is being saved"
             case GuestState.STOPPED:
                 return "stopped", "the VM is off"
             case _:
@@ -358,7 +350,9 @@ class Guest(GuestParts):
         self._tail = self._next_tail
         if self._held and self._state is GuestState.ONLINE:
             out.append(Paused(self._held, GuestImage(self._tail, self._lun_blocks)))
-        elif self._waiting:
+        elif self._state is GuestState.SAVING:
+            self._save_memory(now, out)
+        elif self._waiting and not self._forced:
             self._write_group(now, out)
         elif self._state is GuestState.STOPPING:
             self._stop("shutdown", self._stop_reason, out)

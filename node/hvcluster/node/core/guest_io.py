@@ -41,9 +41,21 @@ class Fetch:
 
 @value
 class ShutDown:
-    """Finish the appends already taken, take no more, then stop (cause shutdown)."""
+    """Finish the appends already taken, take no more, then stop (cause shutdown).
+
+    `forced`: only the write under way is finished; what waits for the disk is refused.
+    """
 
     reason: str
+    forced: bool = False
+
+
+@value
+class Save:
+    """Finish the write under way, save the memory on the disk, which takes `lasts_us`, then stop (cause saved)."""
+
+    reason: str
+    lasts_us: int
 
 
 @value
@@ -67,16 +79,20 @@ class Continue:
 
 
 GuestEvent: TypeAlias = (
-    Boot | Append | Fetch | ShutDown | PowerOff | Pause | Continue | ScsiAnswered | TimerFired | PathChanged
+    Boot | Append | Fetch | ShutDown | Save | PowerOff | Pause | Continue | ScsiAnswered | TimerFired | PathChanged
 )
 
 
 @value
 class Online:
-    """The guest serves: the first record of its generation is on the LUN. At most once. `resumed`: it did not boot."""
+    """The guest serves: the first record of its generation is on the LUN. At most once. `resumed`: it did not boot.
+
+    `restored`: nor did it then; it goes on from its saved state.
+    """
 
     generation: Generation
     resumed: bool = False
+    restored: bool = False
 
 
 @value

@@ -36,6 +36,8 @@ class GuestState(Enum):
     BOOTING = "It writes its boot record."
     ONLINE = "It serves."
     STOPPING = "It finishes the appends it has taken."
+    SAVING = "Its memory is being saved on its disk."
+    SEALING = "It writes the record that makes its saved state count."
     STOPPED = "It is off for good."
 
 
@@ -54,11 +56,13 @@ class GuestParts:
         format_blank: bool | None = None,
         freeze_us: int = 0,
         image: GuestImage | None = None,
+        restore_us: int = 0,
     ) -> None:
         """`paths`: those up now. `format_blank`: may a blank LUN be formatted (None: in FIRST_GENERATION only).
 
         `freeze_us`: for how long it is frozen when its disk does not answer, before it is turned off.
         `image`: go on from this memory, if the disk is as it says; boot otherwise.
+        `restore_us`: how long it takes to read a saved state, should there be one.
         """
         self._freeze = Freeze(freeze_us)
         self._generation = generation
@@ -82,6 +86,10 @@ class GuestParts:
         self._fetches = FetchQueue(self._tail.vm, self._reader)
         self._stop_reason = ""
         self._image = image
+        self._restore_us = restore_us
+        self._save_us = 0  # how long saving its memory takes
+        self._restored = False
+        self._forced = False  # it shuts down without what waits
         self._held = 0  # the move that it is paused for, 0 while it is not
         self._held_fetches: list[Fetch] = []
 

@@ -25,6 +25,8 @@ class GuestImage:
 
 def is_sane(image: GuestImage) -> bool:
     """Whether it can be a VM's memory at all: it came over a wire."""
+    if image.tail.saved:
+        return False  # it does not run
     return size_problem(image.lun_blocks) is None and 0 < image.tail.sequence <= capacity(image.lun_blocks)
 
 

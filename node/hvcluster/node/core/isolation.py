@@ -13,6 +13,7 @@ from hvcluster.model.vocabulary import Generation, Instant
 
 from .database import Database
 from .groups import Groups, Phase, Run
+from .offline import POWER_OFF
 from .outbox import Outbox
 from .quorum import Quorum
 
@@ -60,5 +61,5 @@ class Isolation:
             over = self._left_us(now, self.since, run) <= 0
             if over and life not in self._stopped and run.phase in (Phase.BOOTING, Phase.RUNNING):
                 self._stopped.add(life)
-                self._groups.work.stop(now, run, False, "its node is isolated and its resiliency period is over")
+                self._groups.work.stop(now, run, POWER_OFF, "its node is isolated and its resiliency period is over")
         return True

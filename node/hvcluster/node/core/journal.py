@@ -47,6 +47,8 @@ class Kind(IntEnum):
     BOOT = 1  # a VM booted; first record of its generation
     DATA = 2  # a client's payload
     RESUME = 3  # a VM goes on from its memory under a new owner; first record of its generation
+    SAVED = 4  # a VM's memory is saved on this disk; last record of its life
+    RESTORED = 5  # a VM goes on from its saved state, which is used up by this; first record of its generation
 
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -69,7 +71,10 @@ class Record:
 
 @value
 class Tail:
-    """The end of a chain: all that the next record depends on. `sequence` 0 is the chain before its first record."""
+    """The end of a chain: all that the next record depends on. `sequence` 0 is the chain before its first record.
+
+    `saved`: it ends with a saved state, which stands as long as nothing is written behind it.
+    """
 
     vm: bytes
     sequence: int
@@ -77,6 +82,7 @@ class Tail:
     node: NodeId
     boots: int
     checksum: int
+    saved: bool = False
 
 
 @value
@@ -101,7 +107,8 @@ def genesis(vm: str) -> Tail:
 
 def tail_after(record: Record) -> Tail:
     """The chain that ends with a record."""
-    return Tail(record.vm, record.sequence, record.generation, record.node, record.boots, record.checksum)
+    saved = record.kind is Kind.SAVED
+    return Tail(record.vm, record.sequence, record.generation, record.node, record.boots, record.checksum, saved)
 
 
 def lba_of(sequence: int) -> int:
@@ -132,7 +139,7 @@ def encode(tail: Tail, kind: Kind, generation: Generation, node: NodeId, payload
     vm = tail.vm
     body = _BODY.pack(MAGIC, vm, kind, node, length, generation, sequence, boots, tail.checksum, payload)
     mark = hashlib.blake2b(body, digest_size=8).digest()
-    return body + mark, Tail(vm, sequence, generation, node, boots, int.from_bytes(mark, "big"))
+    return body + mark, Tail(vm, sequence, generation, node, boots, int.from_bytes(mark, "big"), kind is Kind.SAVED)
 
 
 def decode(block: bytes) -> Record | None:
@@ -170,11 +177,16 @@ def follow_problem(tail: Tail, record: Record) -> str | None:
     if record.generation < tail.generation:
         return f"{where} falls back from generation {tail.generation} to {record.generation}"
     same_life = (record.generation, record.node, record.boots) == (tail.generation, tail.node, tail.boots)
-    if record.kind is Kind.DATA and not same_life:
+    if record.kind in (Kind.DATA, Kind.SAVED) and not same_life:
         return f"{where} was written by a life of the VM (generation {record.generation}) that has no boot record"
+    if record.kind in (Kind.DATA, Kind.SAVED, Kind.RESUME) and tail.saved:
+        return f"{where} was written by a VM whose memory was saved before it"
     if record.kind is Kind.BOOT and record.boots != tail.boots + 1:
         return f"{where} counts boot {record.boots} after boot {tail.boots}"
-    if record.kind is Kind.RESUME and (record.boots != tail.boots or record.generation == tail.generation):
+    if record.kind is Kind.RESTORED and not tail.saved:
+        return f"{where} goes on from a saved state, and record {tail.sequence} is none"
+    goes_on = record.kind in (Kind.RESUME, Kind.RESTORED)
+    if goes_on and (record.boots != tail.boots or record.generation == tail.generation):
         return f"{where} goes on with boot {record.boots} under generation {record.generation} after boot {tail.boots}"
     if record.generation == tail.generation and record.node != tail.node:
         return f"{where} is of node {record.node}, but generation {tail.generation} belongs to node {tail.node}"

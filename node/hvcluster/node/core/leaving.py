@@ -37,7 +37,9 @@ class Leaving:
         "_restart",
         "_state",
         "_until",
+        "alone",
         "ended",
+        "host",
         "ticket",
     )
 
@@ -68,6 +70,8 @@ class Leaving:
         self._until = Instant(0)
         self.ticket: int | None = None  # of the operator who stops this node
         self.ended = False
+        self.host = False  # its host shuts down: this node does not stay, whatever becomes of its VMs
+        self.alone = False  # it ends although the others have not agreed
 
     @property
     def asked(self) -> bool:
@@ -92,9 +96,24 @@ class Leaving:
         self._until = Instant(now + self._patience_us)
         self._out.fact(FactKind.NODE_LEAVING, "an operator stops it; its groups move first", node=self._me)
 
+    def shut_down(self, now: Instant, ticket: int, limit_us: int) -> None:
+        """Its host shuts down: nobody is asked. Where the others could not go on without it, only its VMs are ended."""
+        refusal = self.refusal(self._me)
+        self.host = True
+        self.ticket = ticket
+        self._until = Instant(now + limit_us)
+        drained = self._properties.drain_on_shutdown
+        how = "its VMs are migrated first" if drained else "its VMs are saved, and move"
+        reason = how if refusal is None else f"its VMs are taken offline: {refusal}"
+        self._out.fact(FactKind.NODE_LEAVING, f"its host shuts down; {reason}", node=self._me)
+        self.alone = refusal is not None
+
     def give_up(self, now: Instant) -> bool:
-        """Nobody could take over in time: stay, and say so. True when that is so now."""
+        """Nobody could take over in time: stay, and say so. True when that is so now. A host that shuts down ends."""
         if self.ticket is None or now < self._until:
+            return False
+        if self.host:
+            self.alone = True
             return False
         text = "nobody could take its groups or its vote in time; it stays in the cluster"
         self._out.add(Reply(self.ticket, False, "timeout", text))
@@ -121,11 +140,16 @@ class Leaving:
         """Leave, if it is time."""
         if self._state.outranked and not self.ended:
             self._yield()
-        if self._replica.member and self._restart is None:
+        if self.host and self._restart is not None and not self.ended:
+            self.alone = True
+            self._end()  # it ends anyway, and does not look for the others first
             return
-        if self.asked and not self._replica.member:
+        if self._replica.member and self._restart is None and not self.alone:
+            return
+        if self.asked and (self.alone or not self._replica.member):
             if self._groups.runs:
-                self._groups.stop_all(now, "this node has left the cluster")
+                why = "its host shuts down" if self.host else "this node has left the cluster"
+                self._groups.stop_all(now, why)
             else:
                 self._end()
         elif self._restart is None and self._replica.removed:
@@ -146,7 +170,9 @@ class Leaving:
 
     def _end(self) -> None:
         assert self.ticket is not None, "only a node that was asked to leaves"
-        self._out.fact(FactKind.SERVICE_STOPPED, "an operator stopped it; its groups were moved first", node=self._me)
+        who = "its host shuts down" if self.host else "an operator stopped it"
+        what = "its VMs were taken offline" if self.alone else "its groups were moved first"
+        self._out.fact(FactKind.SERVICE_STOPPED, f"{who}; {what}", node=self._me)
         self._out.add(Reply(self.ticket, True, "ok", f"node {self._me} has left the cluster"))
         self._out.add(EndProcess())
         self.ended = True

@@ -27,6 +27,8 @@ TIMER = "migration"
 MIB = 1 << 20
 SMALL = MIB
 """So little memory is left for the pause: some milliseconds on any network."""
+COMPRESSED = 2
+"""So many bytes of memory become one, where it is compressed; what that costs in processors is not counted."""
 MAX_ROUNDS = 10
 """A VM that changes its memory faster than the network copies it is paused all the same, as in the product."""
 PATIENCE_DELAYS = 10  # for an answer of the target, and for the write under way; in units of SameSubnetDelay
@@ -70,6 +72,10 @@ class Outgoing:
     def paused(self) -> bool:
         """Whether the VM was asked to pause."""
         return self.step not in (Step.OFFERING, Step.COPYING)
+
+    def handed(self) -> bool:
+        """Whether the leader was told that the VM may be handed over."""
+        return self.step is Step.HANDED
 
 
 class Migrations:
@@ -239,6 +245,8 @@ class Migrations:
     def _copy(self, move: Outgoing, size: int) -> None:
         self._tokens += 1
         move.token = self._tokens
+        if self._properties.virtual_machine_migration_performance_option:
+            size = max(1, size // COMPRESSED)
         self._out.add(SendMemory(move.token, move.target, move.group, size))
 
     def _fail(self, move: Outgoing, reason: str) -> None:

@@ -278,6 +278,9 @@ class NodeCore(Consequences):
         if isinstance(event.request, ev.StopNode) and self.leaving.asked:
             self.out.add(Reply(event.ticket, False, "busy", "this node is already being stopped"))
             return
+        if event.request == ev.StopNode(self.state.me, shutdown=True):
+            self._shut_down(now, event.ticket)
+            return
         self._propose(self.requests.requested(now, event.ticket, event.request))
 
     # timers

@@ -65,9 +65,12 @@ class SetGroup:
 class StopNode:
     """Drain the node politely and stop its cluster service. Answered when it has left. Refused (5925) if quorum would
     be lost.
+
+    `shutdown`: its host shuts down. That is not refused, and does not last longer than ShutdownTimeoutInMinutes.
     """
 
     node: NodeId
+    shutdown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Presence:
         for member in database.members.values():
             if not member.up or member.paused or member.id in without or self.is_leaving(member.id):
                 continue
+            if member.quarantined:
+                continue
             if not self.carries_on(member) or not self.storage_of(member.id)[0]:
                 continue
             able[member.id] = 0

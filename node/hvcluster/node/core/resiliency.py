@@ -32,6 +32,7 @@ class Resiliency:
     """What is known of nodes that left suddenly. Volatile, but for what the database counts."""
 
     __slots__ = (
+        "_back",
         "_beats",
         "_isolated",
         "_losses",
@@ -54,6 +55,7 @@ class Resiliency:
         self._presence = presence
         self._beats = beats
         self._out = out
+        self._back: dict[NodeId, Instant] = {}  # quarantined nodes that were heard again, and since when
         self._isolated: dict[NodeId, Instant] = {}
         self._quarantined: dict[NodeId, Instant] = {}
         self._losses: dict[NodeId, list[Instant]] = {}
@@ -63,6 +65,8 @@ class Resiliency:
     def observe(self, now: Instant, database: Database) -> None:
         """The database changed: note since when what it says of nodes is so."""
         for member in database.members.values():
+            if not member.quarantined:
+                self._back.pop(member.id, None)
             for noted, holds in ((self._isolated, member.isolated), (self._quarantined, member.quarantined)):
                 if not holds:
                     noted.pop(member.id, None)
@@ -88,6 +92,9 @@ class Resiliency:
                 commands.extend(self._lost(now, database, member, down))
             elif member.id == self._me and member.quarantined:
                 commands.append(ReleaseNode(member.id, "the others elected it: it leads"))
+            elif member.quarantined and self._presence.carries_on(member) and self._drains(now, database, member):
+                if member.isolated:
+                    commands.append(NodeReturned(member.id, member.incarnation))
             elif member.up and member.quarantined and self._presence.carries_on(member):
                 reason = f"node {member.id} is back and quarantined"
                 down[member.id] = NodeDown(member.id, member.incarnation, reason, waited=member.isolated)
@@ -95,6 +102,15 @@ class Resiliency:
                 commands.append(NodeReturned(member.id, member.incarnation))
         commands.extend(self._quarantine(now, database))
         return commands
+
+    def _drains(self, now: Instant, database: Database, member: Member) -> bool:
+        """Whether VMs of a quarantined node that is back have yet to be migrated away, before it has to go."""
+        others = self._presence.able(database, {member.id})
+        left = [group for group in database.owned_by(member.id) if group.runs]
+        if not any(group.definition.may_run_on(node) for group in left for node in others):
+            self._back.pop(member.id, None)
+            return False
+        return now - self._back.setdefault(member.id, now) < self._timing.pending
 
     def _lost(self, now: Instant, database: Database, member: Member, down: dict[NodeId, NodeDown]) -> list[Command]:
         command = down[member.id]

@@ -41,6 +41,7 @@ from .failures import Failures, Next
 from .handover import lost
 from .heartbeats import NEVER
 from .messages import GroupReport
+from .offline import leaving_by
 from .outbox import Outbox
 from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict, eligible
 from .preemption import make_room
@@ -237,7 +238,9 @@ class Roles:
                 reason = f"node {group.owner} has lost every path to the array"
                 return self._assign(group, Why.RESOURCE_FAILURE, reason, leave=True)
         elif settled and self._presence.is_leaving(group.owner):
-            return self._away(group, f"node {group.owner} is being stopped", NOBODY)
+            return self._away(group, f"node {group.owner} is being stopped", NOBODY, drained=False)
+        elif settled and owner is not None and owner.quarantined:
+            return self._away(group, f"node {group.owner} is quarantined", NOBODY)
         elif settled and owner is not None and owner.drain is DrainStatus.IN_PROGRESS:
             return self._away(group, f"node {group.owner} is being drained", group.owner)
         return None
@@ -246,14 +249,15 @@ class Roles:
     def _settled(group: Group) -> bool:
         return group.state is GroupState.ONLINE and not group.leaves
 
-    def _away(self, group: Group, cause: str, home: NodeId) -> BeginMove | None:
+    def _away(self, group: Group, cause: str, home: NodeId, *, drained: bool = True) -> BeginMove | None:
         """A planned move to whichever node is best."""
         choice = choose(group.definition, group.owner, Why.MOVE, self._candidates, leave=True)
         if choice is None:
             return None
-        # A VM whose live migration has just failed leaves all the same: it boots again on the other node.
+        # A VM whose live migration has just failed leaves all the same: it is saved, and goes on on the other node.
         tried = self._tried.get(group.name) == group.generation and group.migration is MigrationState.FAILURE
-        kind = MoveKind.SHUTDOWN if tried else MoveKind.LIVE
+        kind = leaving_by(group.definition.policy, self._definition.properties, drained=drained)
+        kind = MoveKind.QUICK if tried and kind is MoveKind.LIVE else kind
         self._tried[group.name] = group.generation
         return BeginMove(group.name, group.generation, choice.owner, cause, home, kind)
 

@@ -40,6 +40,8 @@ class Run:
         "phase",
         "planned",
         "priority",
+        "restore_us",
+        "saving_us",
         "since",
         "source",
     )
@@ -60,6 +62,8 @@ class Run:
         self.planned = False  # it ends because a move or an operator wants it offline
         self.image: GuestImage | None = None  # it goes on from this memory, of node `source`
         self.source = NOBODY
+        self.restore_us = 0  # reading a saved state takes that long
+        self.saving_us = 0  # its memory is being saved, which takes that long
 
     @property
     def has_resources(self) -> bool:

@@ -11,11 +11,12 @@ from typing import TypeAlias
 
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing
-from hvcluster.model.vocabulary import Generation, Instant, PathName, ResourceState
+from hvcluster.model.vocabulary import Generation, Instant, PathName, ResourceState, VmHealth
 
 from .database import Group
 from .effects import Announce, CallResource, CheckVm, RestartMonitor, StartVm, StopVm, UsePath
 from .events import ResourceAnswered
+from .offline import POWER_OFF, Ending
 from .outbox import Outbox
 from .rcm import Held, ResourceControl
 from .runs import Run
@@ -49,13 +50,11 @@ class Workloads:
     def start(self, now: Instant, run: Run, paths: tuple[tuple[PathName, int], ...]) -> None:
         """Its disk is reserved: boot the VM, or bring the resources online."""
         if not run.has_resources:
-            how = "it boots from its VHD"
-            if run.image is not None:
-                how = f"it goes on from its memory of node {run.source}"
-            reason = f"its disk is reserved for this node alone; {how}"
+            how = f"goes on from its memory of node {run.source}" if run.image else "starts from its VHD"
+            reason = f"its disk is reserved for this node alone; it {how}"
             self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
             delay, blank = run.boot_delay_us, run.format_blank
-            self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image))
+            self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image, run.restore_us))
             return
         run.since = None  # each resource has a PendingTimeout of its own
         control = ResourceControl(run.assigned, self._timing, self._out, self._ask)
@@ -63,14 +62,15 @@ class Workloads:
         control.advance(now)
         self._settle(now, run.group)
 
-    def stop(self, now: Instant, run: Run, polite: bool, reason: str, moved: bool = False) -> None:
-        """Shut the VM down or turn it off; take the resources offline or end them."""
+    def stop(self, now: Instant, run: Run, how: Ending, reason: str, moved: bool = False) -> None:
+        """End the VM in that way; take the resources offline, or end them where it is not polite."""
         if not run.has_resources:
-            self._out.add(StopVm(run.group, run.generation, polite, reason, moved))
+            stop = StopVm(run.group, run.generation, how.polite, reason, moved, how.saving_us, how.forced)
+            self._out.add(stop)
         elif run.group in self._controls:
             run.since = None
             self._asked.setdefault(run.group, reason)
-            self._controls[run.group][1].stop(now, polite=polite)
+            self._controls[run.group][1].stop(now, polite=how.polite)
             self._settle(now, run.group)
 
     def check(self, run: Run) -> None:
@@ -78,16 +78,26 @@ class Workloads:
         if not run.has_resources:
             self._out.add(CheckVm(run.group, run.generation))
 
+    def checked(self, run: Run, group: Group, health: VmHealth, *, watches: bool) -> None:
+        """How a VM is. One that is ill is turned off; `watches`: also for the application in it."""
+        if health is VmHealth.SILENT and group.definition.policy.check_heartbeat:
+            self.stop(self._out.now, run, POWER_OFF, health.value)
+        elif health is VmHealth.CRITICAL and watches:
+            kind = FactKind.APPLICATION_CRITICAL
+            self._out.fact(kind, health.value, group=run.group, generation=run.generation)
+            self.stop(self._out.now, run, POWER_OFF, health.value)
+
     def use_path(self, run: Run, path: PathName, login: int) -> None:
         """A VM may use one more path."""
         if not run.has_resources:
             self._out.add(UsePath(run.group, run.generation, path, login))
 
-    def serves(self, run: Run, resumed: bool) -> None:
+    def serves(self, run: Run, *, resumed: bool, restored: bool) -> None:
         """Tell onlookers where a VM serves."""
         if not run.has_resources:
-            how = "it goes on from its memory" if resumed else "it has booted from its VHD"
-            self._out.fact(FactKind.VM_ONLINE, f"{how} and serves", group=run.group, generation=run.generation)
+            how = "goes on from its memory" if resumed else "has booted from its VHD"
+            how = "goes on from its saved state" if restored else how
+            self._out.fact(FactKind.VM_ONLINE, f"it {how} and serves", group=run.group, generation=run.generation)
             self._out.add(Announce(run.group, run.generation))
 
     def follow(self, now: Instant, group: Group) -> None:

@@ -33,6 +33,7 @@ from hvcluster.node.core.guest_io import (
     Paused,
     PowerOff,
     Refuse,
+    Save,
     ShutDown,
     Stopped,
     Thawed,
@@ -82,8 +83,9 @@ class VmHost:
         paths: tuple[PathName, ...],
         format_blank: bool | None = None,
         image: GuestImage | None = None,
+        restore_us: int = 0,
     ) -> None:
-        """Power a VM on. `paths`, `format_blank` and `image` as in Guest.
+        """Power a VM on. `paths`, `format_blank`, `image` and `restore_us` as in Guest.
 
         The same group and generation must not have run here before.
         """
@@ -103,18 +105,31 @@ class VmHost:
             format_blank,
             self._freeze_us,
             image,
+            restore_us,
         )
         machine = _Machine(self, group, guest, self._placement)
         self._machines[key] = machine
         machine.feed(Boot())
 
-    def stop(self, group: str, generation: Generation, polite: bool, reason: str, moved: bool = False) -> None:
+    def stop(
+        self,
+        group: str,
+        generation: Generation,
+        polite: bool,
+        reason: str,
+        moved: bool = False,
+        forced: bool = False,
+    ) -> None:
         """Turn a VM off; `polite` lets it finish its writes first. Nothing happens if it is off already.
 
-        `moved`: what it holds waits for `redirect`.
+        `moved`: what it holds waits for `redirect`. `forced`: what waits in it is refused.
         """
         off = PowerOff(reason, "moved" if moved else "terminated")
-        self._feed(group, generation, ShutDown(reason) if polite else off)
+        self._feed(group, generation, ShutDown(reason, forced) if polite else off)
+
+    def save(self, group: str, generation: Generation, reason: str, lasts_us: int) -> None:
+        """Save the memory of a VM on its disk, then turn it off."""
+        self._feed(group, generation, Save(reason, lasts_us))
 
     def pause(self, group: str, generation: Generation, move: int) -> None:
         """Hold a VM between two writes; `on_paused` follows, unless it stops or goes on before."""
@@ -134,6 +149,11 @@ class VmHost:
         """Whether a VM that serves here goes on from its memory, and has not booted."""
         machine = self._machines.get((group, generation))
         return machine is not None and machine.resumed
+
+    def restored(self, group: str, generation: Generation) -> bool:
+        """Whether a VM that serves here goes on from a saved state."""
+        machine = self._machines.get((group, generation))
+        return machine is not None and machine.restored
 
     def _feed(self, group: str, generation: Generation, event: GuestEvent) -> None:
         machine = self._machines.get((group, generation))
@@ -248,6 +268,7 @@ class _Machine:
         self._service = GuestService(self._describe, self._append, self._fetch)
         self.address: str | None = None
         self.resumed = False
+        self.restored = False
 
     def feed(self, event: GuestEvent) -> None:
         """Take in an event. One that arises while effects are performed waits for its turn."""
@@ -277,8 +298,9 @@ class _Machine:
                 self._timers[name] = self._loop.call_later(delay_s, self._fired, name)
             case CancelTimer(name):
                 self._cancel(name)
-            case Online(_, resumed):
+            case Online(_, resumed, restored):
                 self.resumed = resumed
+                self.restored = restored
                 self._online()
             case Frozen(reason):
                 self._host.frozen(self._group, self._guest.generation, reason)

@@ -69,7 +69,7 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
         ("Name", "Node"),
         {"Name": ARGUMENT, "Node": "--to", "MigrationType": "--type", "Cancel": "--cancel"},
         frozenset({"Cancel"}),
-        {"MigrationType": {"live": "live", "shutdown": "shutdown"}},
+        {"MigrationType": {"live": "live", "quick": "quick", "shutdown": "shutdown"}},
     ),
     "Start-ClusterGroup": Cmdlet(("online",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Stop-ClusterGroup": Cmdlet(("offline",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),

@@ -146,6 +146,25 @@ def stop(node: str, choice: Choice) -> None:
 @click.command()
 @click.argument("node")
 @lab_options
+def shutdown(node: str, choice: Choice) -> None:
+    """Shut a host down: its VMs are migrated first or, without drain_on_shutdown, saved; then its process ends.
+
+    Nothing refuses that. What nobody can take over gets its offline_action.
+    """
+
+    async def work() -> str:
+        from hvcluster.orchestrator.observer import Observer
+
+        driver = choice.driver()
+        async with Observer(driver) as observer:
+            return (await saboteur.stop(driver, observer, node, shutdown=True)).name
+
+    click.echo(f"{asyncio.run(work())} is shut down")
+
+
+@click.command()
+@click.argument("node")
+@lab_options
 def wipe(node: str, choice: Choice) -> None:
     """Empty the disk of a dead node: its saved state is gone, it will join as a new one."""
     found = asyncio.run(saboteur.wipe(choice.driver(), node))

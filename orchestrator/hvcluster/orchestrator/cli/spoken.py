@@ -21,6 +21,7 @@ _WITH_NOUN: Final[dict[tuple[str, str], str]] = {
     ("move", "group"): "move",
     ("start", "node"): "start",
     ("stop", "node"): "stop",
+    ("shutdown", "node"): "shutdown",
     ("start", "group"): "online",
     ("stop", "group"): "offline",
     ("suspend", "node"): "pause",

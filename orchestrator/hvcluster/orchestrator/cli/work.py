@@ -32,10 +32,10 @@ PROGRESS_S: Final = 0.1
 @click.option(
     "--type",
     "how",
-    type=click.Choice(["live", "shutdown"]),
+    type=click.Choice(["live", "quick", "shutdown"]),
     default="live",
     show_default=True,
-    help="live: it goes on from its memory; shutdown: it boots there.",
+    help="live: its memory travels while it runs; quick: it is saved and goes on there; shutdown: it boots there.",
 )
 @click.option("--cancel", is_flag=True, help="End its live migration instead; the same as `hvc cancel-move`.")
 @lab_options
@@ -44,7 +44,8 @@ def move(vm: str, target: str | None, how: str, cancel: bool, choice: Choice) ->
 
     \b
     hvc move D1 --to HyperV-2
-    hvc move D1 --type shutdown     it boots again on the best of the other nodes
+    hvc move D1 --type quick        it is saved on its disk, and goes on from that on the best of the other nodes
+    hvc move D1 --type shutdown     it boots again there
     """
     if cancel:
         click.echo(asyncio.run(_cancel_move(vm, choice)))
@@ -131,9 +132,9 @@ def online(vm: str, choice: Choice) -> None:
 @click.argument("vm")
 @lab_options
 def offline(vm: str, choice: Choice) -> None:
-    """Shut a VM down, or take a group or a resource offline; no failure brings it back, only `hvc online`.
+    """Take a VM offline as its offline_action says (saved, usually), or a group or a resource.
 
-    A resource takes along what depends on it.
+    Only `hvc online` brings it back. A resource takes along what depends on it.
     """
     click.echo(asyncio.run(_set_online(vm, False, choice)))
 
