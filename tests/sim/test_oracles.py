@@ -245,6 +245,7 @@ def test_of_five_nodes_with_static_votes_the_third_polite_stop_is_refused() -> N
     """Oracle 8: two of five votes would be left, so the node stays (5925); with its VM, as do the others."""
     world = running(Plan(nodes=5, vms=5, witness=False, profile="ws2008r2"), 1, 2, 3, 4, 5)
     assert [stop(world, node) for node in (1, 2)] == ["", ""]
+    assert since(world, 0, FactKind.NODE_LOSS_SEEN) == [], "a polite stop is no loss"
     before = owners(world)
     assert "5925" in stop(world, 3)
     assert owners(world) == before
