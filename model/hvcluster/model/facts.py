@@ -37,6 +37,7 @@ class FactKind(Enum):
     CLUSTER_FORMED = ("CORE", 0, "the cluster formed")
     NODE_UP = ("CORE", 0, "a node became a member")
     NODE_DOWN = ("CORE", 1135, "a node was removed from membership")
+    NODE_LOSS_SEEN = ("CORE", 1135, "a survivor was told that a node was removed from membership")
     NODE_ISOLATED = ("CORE", 1673, "a node is isolated: it is waited for before its VMs fail over")
     NODE_RETURNED = ("CORE", 1680, "a node is isolated no longer")
     VMS_UNMONITORED = ("RCM", 1681, "VMs on an isolated node are unmonitored")

@@ -88,6 +88,8 @@ class Replica:
                 continue
             if state.leads and (self.member or entry.term == state.term):
                 self._note(state.term, command)  # but not, after a restart, what was decided and recorded long ago
+            elif self.member and not state.leads:
+                self._see_loss(command)
 
     def _look(self) -> None:
         self.changed = True
@@ -98,6 +100,14 @@ class Replica:
         """The database says that this very life of the service is over."""
         me = self.database.members.get(self._me)
         return me is not None and not me.up and me.incarnation == self._incarnation
+
+    def _see_loss(self, command: Command) -> None:
+        """Every survivor keeps the loss of a node in its own event log, as in the product; a polite stop is no loss."""
+        match command:
+            case NodeDown(node, incarnation, reason) if reason != STOPPED_POLITELY:
+                self._out.fact(FactKind.NODE_LOSS_SEEN, reason, peer=node, incarnation=incarnation)
+            case _:
+                pass
 
     def _note(self, term: int, command: Command) -> None:
         """Record what the cluster has decided; the leader does, once."""
