@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hvcluster.model.dependencies import (
@@ -26,6 +26,7 @@ from hvcluster.model.dependencies import (
 from hvcluster.model.resources import ResourceDefinition, complaints
 from hvcluster.model.vocabulary import LunId
 
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LETTERS = "ABCD"
 leaves = st.sampled_from(LETTERS).map(Needs)
 trees: st.SearchStrategy[Expression] = st.recursive(
@@ -37,6 +38,7 @@ trees: st.SearchStrategy[Expression] = st.recursive(
 )
 
 
+@CALM
 @given(trees, st.sets(st.sampled_from(LETTERS)))
 def test_what_is_written_says_the_same_when_it_is_read(tree: Expression, online: set[str]) -> None:
     """Set-ClusterResourceDependency takes what Get-ClusterResourceDependency printed."""
@@ -45,6 +47,7 @@ def test_what_is_written_says_the_same_when_it_is_read(tree: Expression, online:
     assert names(again) == names(tree)
 
 
+@CALM
 @given(trees, st.sets(st.sampled_from(LETTERS)))
 def test_an_expression_holds_when_python_says_so(tree: Expression, online: set[str]) -> None:
     """AND needs all providers online, OR one of them."""
@@ -54,6 +57,7 @@ def test_an_expression_holds_when_python_says_so(tree: Expression, online: set[s
     assert holds(tree, online) == eval(text)
 
 
+@CALM
 @given(st.text(alphabet="[]() ABandor", max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Nothing but BadExpression comes out of a text that a person may write."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hvcluster.model.definition import GroupDefinition
@@ -173,7 +173,7 @@ steps = st.lists(
 
 
 @pytest.mark.conforms("dependencies")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(roles(), steps, st.booleans())
 def test_order_holds_whatever_happens_and_a_stop_ends_everything(
     resources: tuple[ResourceDefinition, ...], happens: list[tuple[str, float | str, bool]], polite: bool
@@ -206,7 +206,7 @@ def test_order_holds_whatever_happens_and_a_stop_ends_everything(
     assert not [call for call in bench.calls if call.entry is Entry.ONLINE]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(roles())
 def test_a_role_whose_resources_all_work_comes_online(resources: tuple[ResourceDefinition, ...]) -> None:
     """Every order of answers ends with everything online, reported once it is."""

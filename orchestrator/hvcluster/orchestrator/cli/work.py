@@ -144,8 +144,9 @@ async def _set_online(vm: str, wanted: bool, choice: Choice) -> str:
     from hvcluster.v1 import node_pb2
 
     driver = choice.driver()
-    if vm in resource_names(driver.definition):
-        wish = node_pb2.SetResourceOnlineRequest(resource=vm, online=wanted)
+    resource = next((each for each in resource_names(driver.definition) if each.lower() == vm.lower()), None)
+    if resource is not None:
+        wish = node_pb2.SetResourceOnlineRequest(resource=resource, online=wanted)
         async with Observer(driver) as observer:
             return (await observer.request(node_pb2.OperatorRequest(set_resource_online=wish))).text
     name = _vm_name(vm, [group.name for group in driver.definition.groups])
