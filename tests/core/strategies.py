@@ -118,6 +118,8 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.NodeReturned, nodes, incarnations),
     st.builds(cmd.QuarantineNode, nodes, st.integers(0, 9), texts),
     st.builds(cmd.ReleaseNode, nodes, texts),
+    st.builds(cmd.SetWeight, nodes, st.integers(-1, 2)),
+    st.builds(cmd.UseWitness, st.booleans()),
     st.builds(cmd.ForgetLosses, nodes, st.integers(0, 9), st.integers(0, 9)),
 )
 
@@ -203,4 +205,6 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.StopNode, nodes),
     st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(ev.ClearQuarantine, nodes),
+    st.builds(ev.SetNodeWeight, nodes, st.integers(-1, 2)),
+    st.builds(ev.SetQuorum, st.booleans()),
 )

@@ -155,7 +155,8 @@ def test_every_fault_says_what_it_strikes() -> None:
             assert fault is not None
             assert (fault.word, fault.target) == (word, target)
     cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY", "CUT_WITNESS"}
-    assert {"KILL", "FREEZE", "CRASH", "STOP", "PAUSE", "DRAIN", "HOLD_PATH", "SLOW_OFF", *cuts} == set(nodes)
+    daily = {"STOP", "PAUSE", "DRAIN", "WEIGH"}
+    assert {"KILL", "FREEZE", "CRASH", "HOLD_PATH", "SLOW_OFF", *daily, *cuts} == set(nodes)
 
 
 _VALUES = st.one_of(

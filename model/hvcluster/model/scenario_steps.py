@@ -49,7 +49,7 @@ _CUTS: Final = (
 _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
 _OPERATOR: Final = (
     FaultWord.MOVE, FaultWord.CANCEL_MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE,
-    FaultWord.DRAIN, FaultWord.RESUME,
+    FaultWord.DRAIN, FaultWord.RESUME, FaultWord.WEIGH, FaultWord.USE_WITNESS,
 )  # fmt: skip
 
 

@@ -266,6 +266,11 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "clear_quarantine":
             node = request.clear_quarantine.node
             return _problem("-", node, 1) or ev.ClearQuarantine(NodeId(node))
+        case "set_node_weight":
+            vote = request.set_node_weight
+            return _problem("-", vote.node, 1) or ev.SetNodeWeight(NodeId(vote.node), vote.weight)
+        case "set_quorum":
+            return ev.SetQuorum(request.set_quorum.witness)
 
 
 def _set_group(asked: node_pb2.SetGroupRequest) -> ev.SetGroup | str:

@@ -121,6 +121,9 @@ class Hand:
             case FaultWord.CANCEL_MOVE:
                 end = node_pb2.CancelMoveRequest(group=fault.target)
                 await self._ask(fault, node_pb2.OperatorRequest(cancel_move=end))
+            case FaultWord.USE_WITNESS:
+                used = node_pb2.SetQuorumRequest(witness=bool(fault.amount))
+                await self._ask(fault, node_pb2.OperatorRequest(set_quorum=used))
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
                 await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
@@ -188,6 +191,9 @@ class Hand:
             case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
                 drains = fault.word is FaultWord.DRAIN
                 await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
+            case FaultWord.WEIGH:
+                vote = node_pb2.SetNodeWeightRequest(node=self._id(name), weight=int(fault.amount))
+                await self._ask(fault, node_pb2.OperatorRequest(set_node_weight=vote))
             case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY | FaultWord.CUT_WITNESS:
                 await self._cut(name, fault)
             case _:
@@ -304,7 +310,7 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
         FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
-        FaultWord.CUT_WITNESS,
+        FaultWord.CUT_WITNESS, FaultWord.WEIGH,
     }
 )  # fmt: skip
 

@@ -417,6 +417,8 @@ class OperatorRequest(_message.Message):
     SET_GROUP_FIELD_NUMBER: _builtins.int
     CLEAR_QUARANTINE_FIELD_NUMBER: _builtins.int
     CANCEL_MOVE_FIELD_NUMBER: _builtins.int
+    SET_NODE_WEIGHT_FIELD_NUMBER: _builtins.int
+    SET_QUORUM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -431,6 +433,10 @@ class OperatorRequest(_message.Message):
     def clear_quarantine(self) -> Global___ClearQuarantineRequest: ...
     @_builtins.property
     def cancel_move(self) -> Global___CancelMoveRequest: ...
+    @_builtins.property
+    def set_node_weight(self) -> Global___SetNodeWeightRequest: ...
+    @_builtins.property
+    def set_quorum(self) -> Global___SetQuorumRequest: ...
     def __init__(
         self,
         *,
@@ -441,12 +447,14 @@ class OperatorRequest(_message.Message):
         set_group: Global___SetGroupRequest | None = ...,
         clear_quarantine: Global___ClearQuarantineRequest | None = ...,
         cancel_move: Global___CancelMoveRequest | None = ...,
+        set_node_weight: Global___SetNodeWeightRequest | None = ...,
+        set_quorum: Global___SetQuorumRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_node_weight", "set_quorum"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -629,6 +637,49 @@ class ClearQuarantineRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClearQuarantineRequest: _TypeAlias = ClearQuarantineRequest  # noqa: Y015
+
+@_typing.final
+class SetNodeWeightRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    weight: _builtins.int
+    """NodeWeight, 0 or 1"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetNodeWeightRequest: _TypeAlias = SetNodeWeightRequest  # noqa: Y015
+
+@_typing.final
+class SetQuorumRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESS_FIELD_NUMBER: _builtins.int
+    witness: _builtins.bool
+    """whether the cluster's witness belongs to the quorum"""
+    def __init__(
+        self,
+        *,
+        witness: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["witness", b"witness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuorumRequest: _TypeAlias = SetQuorumRequest  # noqa: Y015
 
 @_typing.final
 class OperatorReply(_message.Message):

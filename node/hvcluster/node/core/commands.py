@@ -237,6 +237,21 @@ class RemoveGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class SetWeight:
+    """NodeWeight of a node from now on, 0 or 1. Whether it votes is changed by the Configure that follows."""
+
+    node: NodeId
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseWitness:
+    """Whether the witness belongs to the quorum from now on. Its vote is changed by the Configure that follows."""
+
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ForceQuorum:
     """An administrator forced quorum: an epoch begins in which nobody is a member yet; generations jump to its own."""
 
@@ -275,6 +290,8 @@ Command: TypeAlias = (
     | ForgetLosses
     | ForceQuorum
     | EndForced
+    | SetWeight
+    | UseWitness
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -301,4 +318,6 @@ COMMANDS: tuple[type[Command], ...] = (
     ForgetLosses,
     ForceQuorum,
     EndForced,
+    SetWeight,
+    UseWitness,
 )

@@ -49,6 +49,8 @@ from .commands import (
     RemoveGroup,
     ReportGroup,
     SetDesired,
+    SetWeight,
+    UseWitness,
 )
 from .members import Group, Image, Member
 
@@ -103,6 +105,11 @@ class Database:
         """Read what encode wrote. Raises codec.Malformed."""
         return Database(load(Image, data))
 
+    @property
+    def has_witness(self) -> bool:
+        """Whether the cluster has a witness that belongs to its quorum."""
+        return self._witness
+
     def is_member(self, node: NodeId, incarnation: Incarnation) -> bool:
         """Whether a node is up under this very incarnation."""
         member = self.members.get(node)
@@ -134,6 +141,11 @@ class Database:
                 changed = self._rewrite(command)
             case EndDrain():
                 changed = self._end_drain(command)
+            case SetWeight():
+                changed = self._weigh(command)
+            case UseWitness():
+                changed = self._witness != command.used
+                self._witness = command.used
             case NodeIsolated() | NodeReturned() | QuarantineNode() | ReleaseNode() | ForgetLosses():
                 member = self.members.get(command.node)
                 after = member.after(command) if member is not None else None
@@ -213,6 +225,13 @@ class Database:
             for group in tuple(self.groups.values()):
                 if group.home == member.id:
                     self.groups[group.name] = replace(group, home=NOBODY)
+        return True
+
+    def _weigh(self, command: SetWeight) -> bool:
+        member = self.members.get(command.node)
+        if member is None or member.weight == command.weight or command.weight not in (0, 1):
+            return False
+        self.members[member.id] = replace(member, weight=command.weight)
         return True
 
     def _end_drain(self, command: EndDrain) -> bool:

@@ -23,6 +23,8 @@ from .operator_requests import (
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
+    SetNodeWeight,
+    SetQuorum,
     StopNode,
 )
 
@@ -223,6 +225,8 @@ __all__ = [
     "SetGroup",
     "SetGroupOnline",
     "SetNodePaused",
+    "SetNodeWeight",
+    "SetQuorum",
     "Started",
     "StopNode",
     "TimerFired",

@@ -76,6 +76,29 @@ class ClearQuarantine:
     node: NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class SetNodeWeight:
+    """Give a node a vote (NodeWeight 1) or take it away (0); it stays a member. Refused if quorum would be lost."""
+
+    node: NodeId
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuorum:
+    """Use the cluster's witness, or go on with the nodes' votes alone. Refused if quorum would be lost."""
+
+    witness: bool
+
+
 Request: TypeAlias = (
-    MoveGroup | CancelMigration | SetGroup | SetGroupOnline | StopNode | SetNodePaused | ClearQuarantine
+    MoveGroup
+    | CancelMigration
+    | SetGroup
+    | SetGroupOnline
+    | StopNode
+    | SetNodePaused
+    | ClearQuarantine
+    | SetNodeWeight
+    | SetQuorum
 )

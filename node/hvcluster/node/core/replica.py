@@ -26,6 +26,8 @@ from .commands import (
     PauseNode,
     Preempt,
     ReportGroup,
+    SetWeight,
+    UseWitness,
 )
 from .database import Database, Image
 from .outbox import Outbox
@@ -138,6 +140,11 @@ class Replica:
             case PauseNode(node, paused, drain):
                 how = "an operator drains it" if drain else "an operator paused it"
                 fact(FactKind.NODE_PAUSED, how if paused else "an operator resumed it", peer=node, paused=int(paused))
+            case SetWeight(node, weight):
+                fact(FactKind.QUORUM_CHANGED, f"an operator set NodeWeight of node {node}", peer=node, weight=weight)
+            case UseWitness(used):
+                how = "has the witness used" if used else "has votes of nodes alone"
+                fact(FactKind.QUORUM_CHANGED, f"an operator {how}", witness=int(used))
             case EndDrain(node, status, reason):
                 kind = FactKind.DRAIN_FAILED if status is DrainStatus.FAILED else FactKind.DRAIN_COMPLETED
                 fact(kind, reason, peer=node)

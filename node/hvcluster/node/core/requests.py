@@ -24,6 +24,7 @@ from hvcluster.model.vocabulary import (
 
 from .commands import BeginMove, ChangeGroup, Command, PauseNode, ReleaseNode, SetDesired
 from .database import Database, Group
+from .decisions import Decision, Outcome, Watch
 from .effects import Reply
 from .events import (
     CancelMigration,
@@ -33,12 +34,15 @@ from .events import (
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
+    SetNodeWeight,
+    SetQuorum,
     StopNode,
 )
 from .handover import cancelled
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
+from .quorum_requests import QuorumRequests
 from .raft.state import RaftState
 
 REQUESTS: tuple[type[Request], ...] = (
@@ -49,30 +53,11 @@ REQUESTS: tuple[type[Request], ...] = (
     StopNode,
     SetNodePaused,
     ClearQuarantine,
+    SetNodeWeight,
+    SetQuorum,
 )
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
-
-
-@value
-class Outcome:
-    """The answer to a request."""
-
-    ok: bool
-    code: str
-    text: str
-
-
-Watch = Callable[[Database], "Outcome | None"]
-
-
-@value
-class Decision:
-    """What the leader does about a request: answer at once, or propose and watch."""
-
-    outcome: Outcome | None
-    commands: tuple[Command, ...] = ()
-    watch: Watch | None = None
 
 
 @value
@@ -91,6 +76,7 @@ class Requests:
         "_me",
         "_out",
         "_patience_us",
+        "_quorum",
         "_state",
         "_waiting",
         "_watched",
@@ -100,13 +86,20 @@ class Requests:
     )
 
     def __init__(
-        self, me: NodeId, state: RaftState, database: Callable[[], Database], patience_us: int, out: Outbox
+        self,
+        me: NodeId,
+        state: RaftState,
+        database: Callable[[], Database],
+        patience_us: int,
+        out: Outbox,
+        quorum: QuorumRequests,
     ) -> None:
         self._me = me
         self._state = state
         self._database = database
         self._patience_us = patience_us
         self._out = out
+        self._quorum = quorum
         self._waiting: dict[int, Instant] = {}  # forwarded tickets of ours and their deadline
         self._watched: list[_Watched] = []
         self.candidates: Callable[[], Candidates] = lambda: Candidates.plain({})
@@ -178,6 +171,10 @@ class Requests:
                 decision = self._pause(request)
             case ClearQuarantine():
                 decision = self._clear_quarantine(request)
+            case SetNodeWeight():
+                decision = self._quorum.weigh(now, request)
+            case SetQuorum():
+                decision = self._quorum.configure(now, request)
             case StopNode():
                 refusal = self.may_leave(request.node)
                 decision = Decision(

@@ -104,6 +104,18 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Set-ClusterOwnerNode": Cmdlet(
         ("set", "group"), ("Owners",), {"Group": ARGUMENT, "Owners": "preferred={}", "Resource": "--resource"}
     ),
+    "Set-ClusterQuorum": Cmdlet(
+        ("set", "quorum"),
+        ("DiskWitness",),
+        {
+            "NodeMajority": "--node-majority",
+            "NoWitness": "--node-majority",
+            "DiskWitness": "--disk-witness",
+            "NodeAndDiskMajority": "--disk-witness",
+            "CloudWitness": "--cloud-witness",
+        },
+        frozenset({"NodeMajority", "NoWitness", "CloudWitness"}),
+    ),
     "Get-WinEvent": Cmdlet(
         ("get", "events"),
         ("LogName",),
@@ -161,7 +173,6 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("Workgroup", "nodes have no domain to be without"),
     ("FunctionalLevel", "a cluster has one profile from its creation on"),
     ("ExcludedAdapter", "a host's networks are its two buses"),
-    ("Quorum", "witness and votes are those of the lab file"),
     ("Node", "a cluster's nodes are those of its lab file"),
     ("Resource", "a group is always one disk and one VM"),
     ("Group", "the groups of a cluster are those of its lab file"),
@@ -194,7 +205,7 @@ Remove-ClusterSharedVolumeFromAffinityRule Remove-ClusterVMMonitoredItem Remove-
 Remove-WorkgroupClusterNode Repair-ClusterNameAccount Repair-ClusterSharedVolume
 Repair-ClusterStorageSpacesDirect Reset-ClusterVMMonitoredState Resume-ClusterResource Set-ClusterAffinityRule
 Set-ClusterExcludedAdapter Set-ClusterFaultDomain Set-ClusterFaultDomainXML Set-ClusterGroupSet Set-ClusterLog
-Set-ClusterOwnerNode Set-ClusterParameter Set-ClusterQuorum Set-ClusterResourceDependency
+Set-ClusterOwnerNode Set-ClusterParameter Set-ClusterResourceDependency
 Set-ClusterStorageSpacesDirect Set-ClusterStorageSpacesDirectDisk Suspend-ClusterResource Test-WorkgroupCluster
 Update-ClusterFunctionalLevel Update-ClusterIPResource Update-ClusterNetworkNameResource
 Update-ClusterVirtualMachineConfiguration Add-ClusterExcludedAdapter
