@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import Policy, Priority, RestartAction
+from hvcluster.model.policy import AffinityRule, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.scsi import (
     Capacity,
     FullStatus,
@@ -84,6 +84,8 @@ groups = st.builds(
     st.none() | st.integers(0, 300_000),
 )
 
+rules = st.builds(AffinityRule, texts, st.sampled_from(RuleKind), st.lists(texts, max_size=3).map(tuple), st.booleans())
+
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.just(cmd.Noop()),
     st.builds(cmd.Configure, configurations, texts),
@@ -118,6 +120,8 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.NodeReturned, nodes, incarnations),
     st.builds(cmd.QuarantineNode, nodes, st.integers(0, 9), texts),
     st.builds(cmd.ReleaseNode, nodes, texts),
+    st.builds(cmd.PutRule, rules),
+    st.builds(cmd.DropRule, texts),
     st.builds(cmd.SetWeight, nodes, st.integers(-1, 2)),
     st.builds(cmd.UseWitness, st.booleans()),
     st.builds(cmd.ForgetLosses, nodes, st.integers(0, 9), st.integers(0, 9)),
@@ -205,6 +209,8 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.StopNode, nodes),
     st.builds(ev.SetNodePaused, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(ev.ClearQuarantine, nodes),
+    st.builds(ev.SetAffinityRule, rules),
+    st.builds(ev.RemoveAffinityRule, texts),
     st.builds(ev.SetNodeWeight, nodes, st.integers(-1, 2)),
     st.builds(ev.SetQuorum, st.booleans()),
 )

@@ -67,6 +67,7 @@ class FactKind(Enum):
     GROUP_WAITING = ("RCM", 0, "a group has no node to run on")
     GROUP_CONFLICT = ("RCM", 1639, "a group stays offline rather than break an affinity rule")
     GROUP_CHANGED = ("RCM", 0, "a group has other wishes")
+    RULE_CHANGED = ("RCM", 0, "an affinity rule has changed")
     GROUP_PREEMPTED = ("RCM", 1251, "a group gives up its place to one of higher priority")
     GROUP_MOVING = ("RCM", 1641, "a planned move began")
     MIGRATION_STARTED = ("RCM", 0, "a live migration began")

@@ -226,9 +226,15 @@ def _cluster(picture: Picture, _: Addresses) -> list[Row]:
 
 
 def _rules(picture: Picture, _: Addresses) -> list[Row]:
+    best = picture.best
     return [
-        {"Name": rule.name, "RuleType": word(rule.kind.name), "Groups": [*rule.groups], "SoftAntiAffinity": rule.soft}
-        for rule in picture.definition.rules
+        {
+            "Name": rule.name,
+            "RuleType": word(rule.kind.upper().replace("-", "_")),
+            "Groups": [*rule.groups],
+            "SoftAntiAffinity": rule.soft,
+        }
+        for rule in (best.rules if best is not None else ())
     ]
 
 

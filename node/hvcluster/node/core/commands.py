@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import AffinityRule, Policy
 from hvcluster.model.vocabulary import (
     NO_LIFE,
     NOBODY,
@@ -252,6 +252,20 @@ class UseWitness:
 
 
 @dataclass(frozen=True, slots=True)
+class PutRule:
+    """An affinity rule from now on, in the place of the one of this name if there is one."""
+
+    rule: AffinityRule
+
+
+@dataclass(frozen=True, slots=True)
+class DropRule:
+    """There is no affinity rule of this name any more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForceQuorum:
     """An administrator forced quorum: an epoch begins in which nobody is a member yet; generations jump to its own."""
 
@@ -292,6 +306,8 @@ Command: TypeAlias = (
     | EndForced
     | SetWeight
     | UseWitness
+    | PutRule
+    | DropRule
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -320,4 +336,6 @@ COMMANDS: tuple[type[Command], ...] = (
     EndForced,
     SetWeight,
     UseWitness,
+    PutRule,
+    DropRule,
 )

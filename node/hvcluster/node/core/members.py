@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import Priority
+from hvcluster.model.policy import AffinityRule, Priority
 from hvcluster.model.vocabulary import (
     NO_LIFE,
     NOBODY,
@@ -201,3 +201,4 @@ class Image:
     dynamic_witness: bool
     epoch: int = 0
     forced: bool = False
+    rules: tuple[AffinityRule, ...] = ()

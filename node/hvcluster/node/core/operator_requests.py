@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import AffinityRule, Policy
 from hvcluster.model.vocabulary import Failback, MoveKind, NodeId
 
 
@@ -91,6 +91,20 @@ class SetQuorum:
     witness: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SetAffinityRule:
+    """Make an affinity rule, or replace the one of this name. It binds from the next placement on; nothing is moved."""
+
+    rule: AffinityRule
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAffinityRule:
+    """An affinity rule binds nobody any more."""
+
+    name: str
+
+
 Request: TypeAlias = (
     MoveGroup
     | CancelMigration
@@ -101,4 +115,6 @@ Request: TypeAlias = (
     | ClearQuarantine
     | SetNodeWeight
     | SetQuorum
+    | SetAffinityRule
+    | RemoveAffinityRule
 )

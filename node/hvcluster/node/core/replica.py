@@ -17,6 +17,7 @@ from .commands import (
     ChangeGroup,
     Command,
     Configure,
+    DropRule,
     EndDrain,
     EndForced,
     ForceQuorum,
@@ -25,6 +26,7 @@ from .commands import (
     NodeUp,
     PauseNode,
     Preempt,
+    PutRule,
     ReportGroup,
     SetWeight,
     UseWitness,
@@ -140,6 +142,12 @@ class Replica:
             case PauseNode(node, paused, drain):
                 how = "an operator drains it" if drain else "an operator paused it"
                 fact(FactKind.NODE_PAUSED, how if paused else "an operator resumed it", peer=node, paused=int(paused))
+            case PutRule(rule):
+                groups = ",".join(rule.groups)
+                how = f"an operator set {rule.name}: {rule.kind.value}"
+                fact(FactKind.RULE_CHANGED, how, rule=rule.name, groups=groups, soft=int(rule.soft))
+            case DropRule(name):
+                fact(FactKind.RULE_CHANGED, f"an operator removed {name}", rule=name)
             case SetWeight(node, weight):
                 fact(FactKind.QUORUM_CHANGED, f"an operator set NodeWeight of node {node}", peer=node, weight=weight)
             case UseWitness(used):

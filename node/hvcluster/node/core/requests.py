@@ -22,7 +22,7 @@ from hvcluster.model.vocabulary import (
     NodeId,
 )
 
-from .commands import BeginMove, ChangeGroup, Command, PauseNode, ReleaseNode, SetDesired
+from .commands import BeginMove, ChangeGroup, Command, PauseNode, SetDesired
 from .database import Database, Group
 from .decisions import Decision, Outcome, Watch
 from .effects import Reply
@@ -30,7 +30,9 @@ from .events import (
     CancelMigration,
     ClearQuarantine,
     MoveGroup,
+    RemoveAffinityRule,
     Request,
+    SetAffinityRule,
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
@@ -42,8 +44,10 @@ from .handover import cancelled
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
+from .quarantine_request import clear_quarantine
 from .quorum_requests import QuorumRequests
 from .raft.state import RaftState
+from .rule_requests import remove_rule, set_rule
 
 REQUESTS: tuple[type[Request], ...] = (
     MoveGroup,
@@ -55,6 +59,8 @@ REQUESTS: tuple[type[Request], ...] = (
     ClearQuarantine,
     SetNodeWeight,
     SetQuorum,
+    SetAffinityRule,
+    RemoveAffinityRule,
 )
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
@@ -170,11 +176,15 @@ class Requests:
             case SetNodePaused():
                 decision = self._pause(request)
             case ClearQuarantine():
-                decision = self._clear_quarantine(request)
+                decision = clear_quarantine(self._database(), request)
             case SetNodeWeight():
                 decision = self._quorum.weigh(now, request)
             case SetQuorum():
                 decision = self._quorum.configure(now, request)
+            case SetAffinityRule():
+                decision = set_rule(self._database(), request)
+            case RemoveAffinityRule():
+                decision = remove_rule(self._database(), request)
             case StopNode():
                 refusal = self.may_leave(request.node)
                 decision = Decision(
@@ -341,21 +351,6 @@ class Requests:
                     return None
 
         return Decision(None, (PauseNode(node, True, drain=True, force=request.force),), watch)
-
-    def _clear_quarantine(self, request: ClearQuarantine) -> Decision:
-        member = self._database().members.get(request.node)
-        if member is None:
-            return Decision(Outcome(False, "unknown-node", f"there is no node {request.node}"))
-        if not member.quarantined:
-            return Decision(Outcome(True, "ok", f"node {request.node} is not quarantined"))
-
-        def watch(database: Database) -> Outcome | None:
-            member = database.members.get(request.node)
-            if member is None or member.quarantined:
-                return None
-            return Outcome(True, "ok", f"node {request.node} is quarantined no longer")
-
-        return Decision(None, (ReleaseNode(request.node, "an operator cleared its quarantine"),), watch)
 
     def look(self) -> None:
         """The database changed: answer what it now shows."""

@@ -108,6 +108,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
             for run in core.groups.runs.values()
         ),
         forced=database.forced,
+        rules=database.rules,
     )
 
 

@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "san": ("faults", "san", "Kill or start the array."),
     "move": ("work", "move", "Move a VM to another node: live, or so that it boots there."),
     "cancel-move": ("work", "cancel_move", "End a live migration; the VM stays where it is."),
+    "remove": ("wishes", "remove", "Remove an affinity rule while the cluster runs."),
     "set": ("wishes", "set_", "Change a VM's policy, votes or quorum while the cluster runs."),
     "online": ("work", "online", "Bring a VM online that was taken offline."),
     "offline": ("work", "offline", "Shut a VM down, and keep it so."),

@@ -1,4 +1,4 @@
-"""`hvc set group|node|quorum`, `hvc update`: what changes while the cluster runs.
+"""`hvc set group|node|quorum|affinityrule`, `hvc remove`, `hvc update`: what changes while the cluster runs.
 
 Law: words into requests; what makes sense is for `model.policy_file` and the leader to say.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hvcluster.model.definition import ClusterDefinition
     from hvcluster.v1 import node_pb2
 
+_KINDS: Final = ("same-node", "different-node", "same-fault-domain", "different-fault-domain")
 _OWNERS: Final = ("preferred", "possible")
 
 
@@ -105,6 +106,57 @@ def quorum(
         _has_witness(choice.driver().definition, disk_witness, "cloud" if cloud_witness else "file-share")
     wish = node_pb2.SetQuorumRequest(witness=not node_majority)
     click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(set_quorum=wish), choice)))
+
+
+@set_.command("affinityrule")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(_KINDS, case_sensitive=False), help="What it asks for; a new one needs it.")
+@click.option("--add", "added", multiple=True, metavar="VM", help="This VM as well; may be given several times.")
+@click.option("--drop", "dropped", multiple=True, metavar="VM", help="This VM no more.")
+@click.option("--soft/--hard", default=None, help="Whether it gives way where no node fits.")
+@lab_options
+def affinityrule(
+    name: str, kind: str | None, added: tuple[str, ...], dropped: tuple[str, ...], soft: bool | None, choice: Choice
+) -> None:
+    """Make an affinity rule or change one. It binds placements to come, and moves nothing by itself.
+
+    \b
+    hvc set affinityrule apart --kind different-node --add D1 --add D2
+    """
+
+    async def work() -> str:
+        from hvcluster.orchestrator.observer import Observer
+        from hvcluster.v1 import node_pb2
+
+        async with Observer(choice.driver()) as observer:
+            best = (await observer.look()).best
+            found = [each for each in best.rules if each.name == name] if best is not None else []
+            row = found[0] if found else node_pb2.AffinityRuleRow(name=name, kind=kind or "")
+            if not row.kind:
+                raise Failure(Exit.NOT_FOUND, f"there is no affinity rule {name!r}", "make it with --kind")
+            groups = sorted(({*row.groups} | {*added}) - {*dropped})
+            gives = row.soft if soft is None else soft
+            rule = node_pb2.AffinityRuleRow(name=name, kind=kind or row.kind, groups=groups, soft=gives)
+            request = node_pb2.SetAffinityRuleRequest(rule=rule)
+            return (await observer.request(node_pb2.OperatorRequest(set_affinity_rule=request))).text
+
+    click.echo(asyncio.run(work()))
+
+
+@click.group("remove")
+def remove() -> None:
+    """Take out of the cluster what an operator put in."""
+
+
+@remove.command("affinityrule")
+@click.argument("name")
+@lab_options
+def remove_affinityrule(name: str, choice: Choice) -> None:
+    """Remove an affinity rule; it binds nobody any more."""
+    from hvcluster.v1 import node_pb2
+
+    request = node_pb2.RemoveAffinityRuleRequest(name=name)
+    click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(remove_affinity_rule=request), choice)))
 
 
 def _has_witness(definition: ClusterDefinition, disk: str | None, tag: str) -> None:
