@@ -156,7 +156,7 @@ The measure is what public documentation says of Windows Server failover cluster
 - **not emulated**: what it needs is not part of an emulator of hosts, networks and one array.
 
 Profiles differ here only in the defaults that [divergence](divergence.md#not-there-yet) names, so most of what is
-shown is there in every profile. That a cluster is defined once and nothing of it changes at run time holds for every
+shown is there in every profile. What of a cluster changes at run time is said in [divergence](divergence.md) for every
 row. How the behaviour differs in detail, and why, is in [divergence](divergence.md) too.
 
 A scenario is a file in `scenarios/`, run in the simulator (`tests/scenarios/test_in_simulator.py`) and on real

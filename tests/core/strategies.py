@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import Policy, Priority, RestartAction
+from hvcluster.model.policy import AffinityRule, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.resources import ResourceDefinition, ResourcePolicy
 from hvcluster.model.scsi import (
     Capacity,
@@ -96,6 +96,8 @@ groups = st.builds(
 )
 states = st.lists(st.tuples(texts, st.sampled_from(ResourceState)), max_size=3).map(tuple)
 
+rules = st.builds(AffinityRule, texts, st.sampled_from(RuleKind), st.lists(texts, max_size=3).map(tuple), st.booleans())
+
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.just(cmd.Noop()),
     st.builds(cmd.Configure, configurations, texts),
@@ -133,6 +135,10 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.NodeReturned, nodes, incarnations),
     st.builds(cmd.QuarantineNode, nodes, st.integers(0, 9), texts),
     st.builds(cmd.ReleaseNode, nodes, texts),
+    st.builds(cmd.PutRule, rules),
+    st.builds(cmd.DropRule, texts),
+    st.builds(cmd.SetWeight, nodes, st.integers(-1, 2)),
+    st.builds(cmd.UseWitness, st.booleans()),
     st.builds(cmd.ForgetLosses, nodes, st.integers(0, 9), st.integers(0, 9)),
 )
 
@@ -220,4 +226,8 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.ClearQuarantine, nodes),
     st.builds(ev.SetResourceOnline, texts, st.booleans()),
     st.builds(ev.FailResource, texts),
+    st.builds(ev.SetAffinityRule, rules),
+    st.builds(ev.RemoveAffinityRule, texts),
+    st.builds(ev.SetNodeWeight, nodes, st.integers(-1, 2)),
+    st.builds(ev.SetQuorum, st.booleans()),
 )

@@ -31,7 +31,14 @@ def subsets(nodes: range) -> Iterator[tuple[int, ...]]:
 def electorate(entitled: tuple[Voter, ...], ready: tuple[Voter, ...], **more: object) -> Electorate:
     """What the leader knows; a dynamic cluster without a witness unless told otherwise."""
     nothing = {field.name: False for field in fields(Electorate)}
-    known = {"leader": LEADER, "entitled": entitled, "ready": ready, "lower_priority": NOBODY, "configured": ()}
+    known = {
+        "leader": LEADER,
+        "entitled": entitled,
+        "ready": ready,
+        "lower_priority": NOBODY,
+        "configured": (),
+        "weightless": (),
+    }
     plain = Electorate(**{**nothing, **known, "dynamic_quorum": True, "dynamic_witness": True})  # type: ignore[arg-type]
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -86,6 +93,33 @@ def test_every_step_changes_one_voter_and_keeps_majorities_together() -> None:
         for old in majorities(before):
             assert all(old & new for new in majorities(after)), step
     assert len(seen) > 20
+
+
+@pytest.mark.conforms("node-weight", "quorum-modes")
+def test_what_an_operator_takes_away_goes_one_vote_at_a_time() -> None:
+    """NodeWeight 0 and a witness that is given up, in every mode: single steps to where none of them votes.
+
+    The leader alone keeps its vote, for another one to take; and majorities on the way have a voter in common.
+    """
+    ends = 0
+    for start, knows in everything(4):
+        for weightless in subsets(range(1, 5)):
+            has_weight = {"entitled": knows.entitled, "ready": knows.ready}
+            left = {k: tuple(v for v in voters if v.node not in weightless) for k, voters in has_weight.items()}
+            given_up = {f"witness_{word}": False for word in ("configured", "usable", "ready", "coming")}
+            nodes = tuple(map(NodeId, weightless))
+            wishes = replace(knows, **left, **given_up, weightless=nodes)  # type: ignore[arg-type]
+            here = start
+            while (step := next_step(here, wishes)) is not None:
+                after = step.configuration
+                changed = set(here.voters) ^ set(after.voters)
+                assert len(changed) + (here.witness != after.witness) == 1, step
+                assert voter(1) in after.voters
+                here = after
+            assert not here.witness
+            assert {v.node for v in here.voters} & set(weightless) <= {LEADER}, f"from {start} with {wishes}"
+            ends += 1
+    assert ends > 1000
 
 
 def test_the_leader_never_takes_its_own_vote() -> None:

@@ -117,24 +117,31 @@ def test_the_quorum_type_is_named_as_the_version_names_it(profile: str) -> None:
     assert row["QuorumResource"] == "Cluster Disk 1"
 
 
-def test_rules_sets_and_sites_are_those_of_the_definition() -> None:
-    """Get-ClusterAffinityRule, Get-ClusterGroupSet, Get-ClusterFaultDomain: what the lab file wished for."""
+def test_rules_are_those_of_the_running_cluster() -> None:
+    """Get-ClusterAffinityRule: what operators have made of them, and not what the lab file wished for."""
+    said = answer(1, routes((2, 3), "A", "B"))
+    said.rules.add(name="apart", kind="different-node", groups=["D1", "D2"], soft=True)
+    wished = (AffinityRule("of the file", RuleKind.SAME_NODE, ("D1", "D2")),)
+    (rule,) = rows("affinityrule", replace(picture(said), definition=replace(HEALTHY.definition, rules=wished)))
+    assert (rule["Name"], rule["RuleType"], rule["SoftAntiAffinity"]) == ("apart", "DifferentNode", True)
+    assert rule["Groups"] == ["D1", "D2"]
+    assert rows("affinityrule") == []
+
+
+def test_sets_and_sites_are_those_of_the_definition() -> None:
+    """Get-ClusterGroupSet, Get-ClusterFaultDomain: what the lab file wished for."""
     known = HEALTHY.definition
     wished = replace(
         known,
         nodes=(*(replace(node, site="North") for node in known.nodes[:2]), known.nodes[2]),
-        rules=(AffinityRule("apart", RuleKind.DIFFERENT_NODE, ("D1", "D2"), soft=True),),
         sets=(GroupSet("first", ("D1",)), GroupSet("second", ("D2",), after=("first",), trigger_delay=False)),
     )
     seen = replace(HEALTHY, definition=wished)
-    (rule,) = rows("affinityrule", seen)
-    assert (rule["RuleType"], rule["Groups"], rule["SoftAntiAffinity"]) == ("DifferentNode", ["D1", "D2"], True)
     assert [row["ProviderNames"] for row in rows("groupset", seen)] == [[], ["first"]]
     assert [row["StartupDelayTrigger"] for row in rows("groupset", seen)] == ["Delay", "Online"]
     site, *nodes = rows("faultdomain", seen)
     assert (site["Name"], site["ChildrenNames"]) == ("North", ["HyperV-1", "HyperV-2"])
     assert [row["ParentName"] for row in nodes] == ["North", "North", None]
-    assert rows("affinityrule") == []
 
 
 def test_forms() -> None:

@@ -155,7 +155,7 @@ def test_every_fault_says_what_it_strikes() -> None:
             assert fault is not None
             assert (fault.word, fault.target) == (word, target)
     cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY", "CUT_WITNESS"}
-    operators = {"STOP", "SHUTDOWN", "PAUSE", "DRAIN"}
+    operators = {"STOP", "SHUTDOWN", "PAUSE", "DRAIN", "WEIGH"}
     monitors = {"CRASH_MONITOR", "HANG_MONITOR"}
     assert {"KILL", "FREEZE", "CRASH", "HOLD_PATH", "SLOW_OFF", *operators, *monitors, *cuts} == set(nodes)
 

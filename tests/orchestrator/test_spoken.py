@@ -62,6 +62,8 @@ def test_a_verb_with_a_noun_is_the_plain_command(line: str, expected: str) -> No
          "get log --use-local-time --time-span 5 --destination . --node A --node B"),
         ("Get-ClusterLog -UseLocalTime:$false", "get log"),
         ("Get-ClusterQuorum --help", "get quorum --help"),
+        ("Set-ClusterQuorum -NoWitness", "set quorum --node-majority"),
+        ("Set-ClusterQuorum -DiskWitness LUN1", "set quorum --disk-witness LUN1"),
         ("Set-ClusterOwnerNode -Owners HyperV-1,HyperV-2 -Group D1", "set group D1 preferred=HyperV-1,HyperV-2"),
         ("Get-WinEvent Microsoft-Windows-FailoverClustering/Operational -MaxEvents 3",
          "get events --channel Operational --last 3"),

@@ -42,6 +42,8 @@ class FaultWord(Enum):
     CRASH_MONITOR = "SIGKILL of a node's resource monitor"
     HANG_MONITOR = "let no call to the resources of a node return"
     CANCEL_MOVE = "end the live migration of a group, as an operator does"
+    WEIGH = "give a node a vote, or take it away: `amount` is NodeWeight"
+    USE_WITNESS = "let the witness belong to the quorum (`amount` 1) or not (0)"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
     CUT_ARRAY = "cut a node from the array, or its path `wire` alone"
@@ -99,6 +101,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.PAUSE: Target.NODE,
     FaultWord.RESUME: Target.NAMED_NODE,
     FaultWord.DRAIN: Target.NODE,
+    FaultWord.WEIGH: Target.NODE,
     FaultWord.MOVE: Target.VM,
     FaultWord.CANCEL_MOVE: Target.VM,
     FaultWord.FAIL_RESOURCE: Target.RESOURCE,
@@ -139,6 +142,8 @@ class Amount:
 AMOUNTS: Final[dict[FaultWord, Amount]] = {
     FaultWord.CRASH: Amount("effects", 1, 1000),
     FaultWord.FREEZE: Amount("effects", 0, 1000, optional=True),
+    FaultWord.WEIGH: Amount("NodeWeight", 0, 1),
+    FaultWord.USE_WITNESS: Amount("used", 0, 1),
     FaultWord.HOLD_PATH: Amount("seconds", 0.001, 600),
     FaultWord.SLOW_OFF: Amount("seconds", 0, 60),
     FaultWord.SAN_CRASH: Amount("effects", 1, 1000),

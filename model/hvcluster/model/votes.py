@@ -22,7 +22,8 @@ class Electorate:
     `witness_usable`: held by the leader and written not long ago;
     `witness_ready`: it has caught up as well, so that its vote may be added. `witness_coming`: the leader arbitrates
     for it or writes its first image, so that nothing is decided for the lack of it yet. `configured`: after a forced
-    quorum, every node with NodeWeight 1; static votes are given back to those that are away as well.
+    quorum, every node with NodeWeight 1; static votes are given back to those that are away as well. `weightless`:
+    nodes whose NodeWeight is 0. `witness_configured`: the witness belongs to the quorum.
     """
 
     leader: NodeId
@@ -37,6 +38,7 @@ class Electorate:
     dynamic_witness: bool
     lower_priority: NodeId
     configured: tuple[Voter, ...] = ()
+    weightless: tuple[NodeId, ...] = ()
 
 
 @value
@@ -75,6 +77,10 @@ def next_step(configuration: Configuration, electorate: Electorate) -> Step | No
             return Step(
                 configuration.without(voter), f"node {voter.node} came back with an empty disk; its old vote ends"
             )
+        if voter.node in electorate.weightless and voter.node != electorate.leader and len(configuration.voters) > 1:
+            return Step(configuration.without(voter), f"NodeWeight of node {voter.node} is 0")
+    if configuration.witness and not electorate.witness_configured:
+        return Step(configuration.with_witness(False), "the witness does not belong to the quorum any more")
     voting = {v.node for v in configuration.voters}
     for voter in electorate.ready:
         if voter.node not in voting:
@@ -92,7 +98,11 @@ def _dynamic_step(configuration: Configuration, electorate: Electorate) -> Step 
     entitled = set(electorate.entitled)
     for voter in configuration.voters:
         if voter not in entitled and voter.node != electorate.leader and len(configuration.voters) > 1:
-            return Step(configuration.without(voter), f"node {voter.node} left; its vote no longer counts")
+            weightless = voter.node in electorate.weightless
+            why = f"NodeWeight of node {voter.node} is 0" if weightless else f"node {voter.node} left"
+            return Step(configuration.without(voter), f"{why}; its vote no longer counts")
+    if configuration.witness and not electorate.witness_configured:
+        return Step(configuration.with_witness(False), "the witness does not belong to the quorum any more")
     if configuration.witness and not (electorate.witness_usable or electorate.witness_coming):
         return Step(configuration.with_witness(False), "the witness cannot vote")
     spare: Voter | None = None

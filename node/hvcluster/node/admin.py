@@ -15,7 +15,7 @@ import grpc.aio
 
 from hvcluster.model import codec
 from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import AffinityRule, Policy, RuleKind
 from hvcluster.model.policy_file import policy_values, read_policy
 from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, MoveKind, NodeId
 from hvcluster.v1 import node_pb2, node_pb2_grpc
@@ -110,6 +110,7 @@ class Admin(node_pb2_grpc.NodeAdminServicer):
             vms=self._vm_rows(view),
             rejected_messages=rejected,
             monotonic_us=monotonic_us(),
+            rules=[_rule_row(rule) for rule in view.rules],
         )
 
     async def Request(
@@ -275,6 +276,16 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "clear_quarantine":
             node = request.clear_quarantine.node
             return _problem("-", node, 1) or ev.ClearQuarantine(NodeId(node))
+        case "set_node_weight":
+            vote = request.set_node_weight
+            return _problem("-", vote.node, 1) or ev.SetNodeWeight(NodeId(vote.node), vote.weight)
+        case "set_quorum":
+            return ev.SetQuorum(request.set_quorum.witness)
+        case "set_affinity_rule":
+            return _problem(request.set_affinity_rule.rule.name, 0, 0, "rule") or _rule(request.set_affinity_rule.rule)
+        case "remove_affinity_rule":
+            name = request.remove_affinity_rule.name
+            return _problem(name, 0, 0, "rule") or ev.RemoveAffinityRule(name)
 
 
 def _set_group(asked: node_pb2.SetGroupRequest) -> ev.SetGroup | str:
@@ -300,9 +311,20 @@ def _pause(asked: node_pb2.SetNodePausedRequest) -> ev.SetNodePaused | str:
     return ev.SetNodePaused(NodeId(asked.node), asked.paused, asked.drain, asked.force, Failback[failback])
 
 
-def _problem(group: str, node: int, least: int) -> str | None:
+def _rule_row(rule: AffinityRule) -> node_pb2.AffinityRuleRow:
+    return node_pb2.AffinityRuleRow(name=rule.name, kind=rule.kind.value, groups=rule.groups, soft=rule.soft)
+
+
+def _rule(asked: node_pb2.AffinityRuleRow) -> ev.SetAffinityRule | str:
+    kinds = {kind.value: kind for kind in RuleKind}
+    if asked.kind not in kinds:
+        return f"{asked.kind[:MAX_NAME]!r} is no kind of rule; one of {', '.join(kinds)}"
+    return ev.SetAffinityRule(AffinityRule(asked.name, kinds[asked.kind], tuple(sorted(asked.groups)), asked.soft))
+
+
+def _problem(group: str, node: int, least: int, what: str = "group") -> str | None:
     if not group or len(group) > MAX_NAME:
-        return f"name a group, with 1 to {MAX_NAME} characters"
+        return f"name a {what}, with 1 to {MAX_NAME} characters"
     if not least <= node <= MAX_NODES:
         return f"{node} is not a node id; they go from {least} to {MAX_NODES}"
     return None

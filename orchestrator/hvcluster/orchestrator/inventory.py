@@ -145,6 +145,8 @@ def _resources(picture: Picture, _: Addresses) -> list[Row]:
 def _witness_name(picture: Picture) -> str | None:
     """The witness as a resource, under the product's name; None without one."""
     definition = picture.definition
+    if picture.best is not None and picture.best.quorum_row.mode == "NodeMajority":
+        return None  # an operator gave it up
     if definition.tag_witness is not None:
         return _TAG_WITNESSES[definition.tag_witness]
     return None if definition.witness_lun is None else f"Cluster Disk {definition.witness_lun}"
@@ -238,9 +240,15 @@ def _cluster(picture: Picture, _: Addresses) -> list[Row]:
 
 
 def _rules(picture: Picture, _: Addresses) -> list[Row]:
+    best = picture.best
     return [
-        {"Name": rule.name, "RuleType": word(rule.kind.name), "Groups": [*rule.groups], "SoftAntiAffinity": rule.soft}
-        for rule in picture.definition.rules
+        {
+            "Name": rule.name,
+            "RuleType": word(rule.kind.upper().replace("-", "_")),
+            "Groups": [*rule.groups],
+            "SoftAntiAffinity": rule.soft,
+        }
+        for rule in (best.rules if best is not None else ())
     ]
 
 

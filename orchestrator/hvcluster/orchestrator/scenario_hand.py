@@ -121,6 +121,9 @@ class Hand:
             case FaultWord.CANCEL_MOVE:
                 end = node_pb2.CancelMoveRequest(group=fault.target)
                 await self._ask(fault, node_pb2.OperatorRequest(cancel_move=end))
+            case FaultWord.USE_WITNESS:
+                used = node_pb2.SetQuorumRequest(witness=bool(fault.amount))
+                await self._ask(fault, node_pb2.OperatorRequest(set_quorum=used))
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
                 await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
@@ -199,6 +202,9 @@ class Hand:
                 await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
             case FaultWord.CRASH_MONITOR | FaultWord.HANG_MONITOR:
                 await saboteur.break_vm(self._driver, name, "", _BREAKS[fault.word])
+            case FaultWord.WEIGH:
+                vote = node_pb2.SetNodeWeightRequest(node=self._id(name), weight=int(fault.amount))
+                await self._ask(fault, node_pb2.OperatorRequest(set_node_weight=vote))
             case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY | FaultWord.CUT_WITNESS:
                 await self._cut(name, fault)
             case _:
@@ -322,7 +328,7 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.SHUTDOWN,
         FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
-        FaultWord.CUT_WITNESS, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
+        FaultWord.CUT_WITNESS, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR, FaultWord.WEIGH,
     }
 )  # fmt: skip
 

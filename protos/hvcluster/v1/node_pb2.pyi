@@ -76,6 +76,7 @@ class StatusReply(_message.Message):
     VMS_FIELD_NUMBER: _builtins.int
     REJECTED_MESSAGES_FIELD_NUMBER: _builtins.int
     MONOTONIC_US_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     cluster_id: _builtins.str
     node: _builtins.int
@@ -106,6 +107,8 @@ class StatusReply(_message.Message):
     def rejected_messages(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """why -> how many"""
 
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AffinityRuleRow]: ...
     def __init__(
         self,
         *,
@@ -128,10 +131,11 @@ class StatusReply(_message.Message):
         vms: _abc.Iterable[Global___VmRow] | None = ...,
         rejected_messages: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         monotonic_us: _builtins.int = ...,
+        rules: _abc.Iterable[Global___AffinityRuleRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quorum_row", b"quorum_row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "service", b"service", "term", b"term", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "rules", b"rules", "service", b"service", "term", b"term", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -183,6 +187,37 @@ class NodeRow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeRow: _TypeAlias = NodeRow  # noqa: Y015
+
+@_typing.final
+class AffinityRuleRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    SOFT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """same-node, different-node, same-fault-domain, different-fault-domain"""
+    soft: _builtins.bool
+    """it gives way where no node fits"""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        soft: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "kind", b"kind", "name", b"name", "soft", b"soft"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AffinityRuleRow: _TypeAlias = AffinityRuleRow  # noqa: Y015
 
 @_typing.final
 class GroupRow(_message.Message):
@@ -423,6 +458,10 @@ class OperatorRequest(_message.Message):
     CANCEL_MOVE_FIELD_NUMBER: _builtins.int
     SET_RESOURCE_ONLINE_FIELD_NUMBER: _builtins.int
     FAIL_RESOURCE_FIELD_NUMBER: _builtins.int
+    SET_NODE_WEIGHT_FIELD_NUMBER: _builtins.int
+    SET_QUORUM_FIELD_NUMBER: _builtins.int
+    SET_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
+    REMOVE_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -441,6 +480,14 @@ class OperatorRequest(_message.Message):
     def set_resource_online(self) -> Global___SetResourceOnlineRequest: ...
     @_builtins.property
     def fail_resource(self) -> Global___FailResourceRequest: ...
+    @_builtins.property
+    def set_node_weight(self) -> Global___SetNodeWeightRequest: ...
+    @_builtins.property
+    def set_quorum(self) -> Global___SetQuorumRequest: ...
+    @_builtins.property
+    def set_affinity_rule(self) -> Global___SetAffinityRuleRequest: ...
+    @_builtins.property
+    def remove_affinity_rule(self) -> Global___RemoveAffinityRuleRequest: ...
     def __init__(
         self,
         *,
@@ -453,12 +500,16 @@ class OperatorRequest(_message.Message):
         cancel_move: Global___CancelMoveRequest | None = ...,
         set_resource_online: Global___SetResourceOnlineRequest | None = ...,
         fail_resource: Global___FailResourceRequest | None = ...,
+        set_node_weight: Global___SetNodeWeightRequest | None = ...,
+        set_quorum: Global___SetQuorumRequest | None = ...,
+        set_affinity_rule: Global___SetAffinityRuleRequest | None = ...,
+        remove_affinity_rule: Global___RemoveAffinityRuleRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "request", b"request", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -687,6 +738,90 @@ class ClearQuarantineRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClearQuarantineRequest: _TypeAlias = ClearQuarantineRequest  # noqa: Y015
+
+@_typing.final
+class SetNodeWeightRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    weight: _builtins.int
+    """NodeWeight, 0 or 1"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetNodeWeightRequest: _TypeAlias = SetNodeWeightRequest  # noqa: Y015
+
+@_typing.final
+class SetQuorumRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESS_FIELD_NUMBER: _builtins.int
+    witness: _builtins.bool
+    """whether the cluster's witness belongs to the quorum"""
+    def __init__(
+        self,
+        *,
+        witness: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["witness", b"witness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuorumRequest: _TypeAlias = SetQuorumRequest  # noqa: Y015
+
+@_typing.final
+class SetAffinityRuleRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> Global___AffinityRuleRow:
+        """in the place of the one of its name, if there is one"""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___AffinityRuleRow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAffinityRuleRequest: _TypeAlias = SetAffinityRuleRequest  # noqa: Y015
+
+@_typing.final
+class RemoveAffinityRuleRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveAffinityRuleRequest: _TypeAlias = RemoveAffinityRuleRequest  # noqa: Y015
 
 @_typing.final
 class OperatorReply(_message.Message):

@@ -222,7 +222,7 @@ class Judge:
         foes = {g.owner for g in others if classes & set(g.definition.policy.anti_affinity_class_names)}
 
         def forbidden(node: NodeId) -> bool:
-            for rule in definition.rules:
+            for rule in database.rules:
                 there = {g.owner for g in others if g.name in rule.groups}
                 at: Callable[[NodeId], object] = sites.__getitem__ if rule.kind.by_site else int
                 binds = there and not rule.soft and group.name in rule.groups

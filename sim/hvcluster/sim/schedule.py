@@ -27,6 +27,8 @@ BY_DEED: Final = 0.25
 NEVER_MENDED: Final = 0.03
 FORCING: Final = 0.2
 """In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
+VOTING: Final = 0.25
+"""In how many histories an operator changes who votes, some times in a row. Drawn apart as well."""
 CANCELLED: Final = 0.2
 CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
 LIVE: Final = 0.6
@@ -167,6 +169,7 @@ class _Draw:
                 gap = int(FOLLOW_LOW_US * 10.0 ** (FOLLOW_DECADES * self._random.random()))
                 self._one(min(at + gap, end - 1))
         self._administrator(end)
+        self._votes(end)
         return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
 
     def _administrator(self, end: int) -> None:
@@ -203,6 +206,23 @@ class _Draw:
                 self._strikes.append(Strike(at, Fault(FaultWord.KILL, name)))
                 later = at + chance.randrange(1, 60 * US_PER_S)
                 self._strikes.append(Strike(later, Fault(FaultWord.START_PREVENTED, name)))
+
+    def _votes(self, end: int) -> None:
+        """An operator changes NodeWeight and the use of the witness, mostly right before or after something breaks."""
+        chance = random.Random(f"{self._seed}/votes")
+        if chance.random() >= VOTING:
+            return
+        moments = [strike.at_us for strike in self._strikes if strike.at_us] or [end // 2]
+        for _ in range(1 + chance.randrange(6)):
+            near = moments[chance.randrange(len(moments))] + chance.randrange(-2 * US_PER_S, 2 * US_PER_S)
+            at, asked = max(1, min(near, end - 1)), self._nodes[chance.randrange(len(self._nodes))]
+            used = float(chance.random() < 0.4)
+            if self._plan.witness and chance.random() < 0.4:
+                fault = Fault(FaultWord.USE_WITNESS, amount=used, via=asked)
+            else:
+                whom = LEADER if chance.random() < 0.3 else self._nodes[chance.randrange(len(self._nodes))]
+                fault = Fault(FaultWord.WEIGH, whom, amount=used, via=asked)
+            self._strikes.append(Strike(at, fault))
 
     def _wait(self) -> int:
         return int(self._random.expovariate(1.0) * self._plan.fault_every_s * US_PER_S) + 1

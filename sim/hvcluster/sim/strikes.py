@@ -77,6 +77,8 @@ class Strikes:
                 self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY, MoveKind[fault.type.upper() or "LIVE"]))
             case FaultWord.CANCEL_MOVE:
                 self.ask(self._asked(fault), ev.CancelMigration(fault.target))
+            case FaultWord.USE_WITNESS:
+                self.ask(self._asked(fault), ev.SetQuorum(bool(fault.amount)))
             case FaultWord.OFFLINE | FaultWord.ONLINE:
                 self.ask(self._asked(fault), ev.SetGroupOnline(fault.target, word is FaultWord.ONLINE))
             case FaultWord.HANG_VM | FaultWord.CRASH_APP:
@@ -159,6 +161,8 @@ class Strikes:
             case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
                 pauses, drains = fault.word is not FaultWord.RESUME, fault.word is FaultWord.DRAIN
                 self.ask(self._asked(fault), ev.SetNodePaused(machine.node, pauses, drain=drains))
+            case FaultWord.WEIGH:
+                self.ask(self._asked(fault), ev.SetNodeWeight(machine.node, int(fault.amount)))
             case FaultWord.DRIFT:
                 machine.drift(fault.amount)
             case FaultWord.CUT_BUSES:
@@ -322,6 +326,7 @@ _HARMLESS = frozenset(
         FaultWord.HANG_VM, FaultWord.CRASH_APP, FaultWord.FAIL_RESOURCE, FaultWord.CRASH_RESOURCE,
         FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
         FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CANCEL_MOVE,
+        FaultWord.WEIGH, FaultWord.USE_WITNESS,
     }
 )  # fmt: skip
 """What an administrator does every day: nobody may lose quorum over it."""
@@ -329,7 +334,8 @@ _ON_A_MACHINE = frozenset(
     {
         FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED, FaultWord.FREEZE,
         FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
-        FaultWord.STOP, FaultWord.SHUTDOWN, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.DRIFT,
+        FaultWord.STOP, FaultWord.SHUTDOWN, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
+        FaultWord.WEIGH, FaultWord.DRIFT,
         FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.CUT_WITNESS,
         FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import AffinityRule, Policy
 from hvcluster.model.vocabulary import (
     NO_LIFE,
     NOBODY,
@@ -259,6 +259,35 @@ class RemoveGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class SetWeight:
+    """NodeWeight of a node from now on, 0 or 1. Whether it votes is changed by the Configure that follows."""
+
+    node: NodeId
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseWitness:
+    """Whether the witness belongs to the quorum from now on. Its vote is changed by the Configure that follows."""
+
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PutRule:
+    """An affinity rule from now on, in the place of the one of this name if there is one."""
+
+    rule: AffinityRule
+
+
+@dataclass(frozen=True, slots=True)
+class DropRule:
+    """There is no affinity rule of this name any more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForceQuorum:
     """An administrator forced quorum: an epoch begins in which nobody is a member yet; generations jump to its own."""
 
@@ -299,6 +328,10 @@ Command: TypeAlias = (
     | ForgetLosses
     | ForceQuorum
     | EndForced
+    | SetWeight
+    | UseWitness
+    | PutRule
+    | DropRule
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -327,4 +360,8 @@ COMMANDS: tuple[type[Command], ...] = (
     ForgetLosses,
     ForceQuorum,
     EndForced,
+    SetWeight,
+    UseWitness,
+    PutRule,
+    DropRule,
 )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from hvcluster.model.codec import dump, load
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
 from hvcluster.model.epochs import first_generation
-from hvcluster.model.policy import Priority
+from hvcluster.model.policy import AffinityRule, Priority
 from hvcluster.model.vocabulary import (
     NOBODY,
     DrainStatus,
@@ -32,6 +32,7 @@ from .commands import (
     Command,
     Configure,
     DefineGroup,
+    DropRule,
     EndDrain,
     EndForced,
     FailNow,
@@ -45,12 +46,15 @@ from .commands import (
     Noop,
     PauseNode,
     Preempt,
+    PutRule,
     QuarantineNode,
     ReleaseNode,
     RemoveGroup,
     ReportGroup,
     SetDesired,
     SetResource,
+    SetWeight,
+    UseWitness,
 )
 from .members import Group, Image, Member, fresh
 
@@ -60,7 +64,7 @@ __all__ = ["Database", "Group", "Image", "Member"]
 class Database:
     """Nodes and groups by id and name; iterate `members` and `groups`, which are sorted."""
 
-    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "version")
+    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "rules", "version")
 
     def __init__(self, image: Image) -> None:
         self.members: dict[NodeId, Member] = {m.id: m for m in sorted(image.members, key=lambda m: m.id)}
@@ -69,6 +73,7 @@ class Database:
         self._dynamic_witness = image.dynamic_witness
         self.epoch = image.epoch
         self.forced = image.forced
+        self.rules = image.rules
         self.version = 0  # rises with every change, so that readers can tell whether to look again
 
     @staticmethod
@@ -100,7 +105,7 @@ class Database:
                 )
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
-        return Database(Image(members, tuple(groups), definition.has_witness, dynamic))
+        return Database(Image(members, tuple(groups), definition.has_witness, dynamic, rules=definition.rules))
 
     def first_configuration(self) -> Configuration:
         """All nodes with weight vote; the witness does when that makes the votes odd (always, if votes are static)."""
@@ -110,12 +115,17 @@ class Database:
     def encode(self) -> bytes:
         """Canonical bytes of all of it."""
         members, groups = tuple(self.members.values()), tuple(self.groups.values())
-        return dump(Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced))
+        return dump(Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced, self.rules))
 
     @staticmethod
     def decode(data: bytes) -> Database:
         """Read what encode wrote. Raises codec.Malformed."""
         return Database(load(Image, data))
+
+    @property
+    def has_witness(self) -> bool:
+        """Whether the cluster has a witness that belongs to its quorum."""
+        return self._witness
 
     def is_member(self, node: NodeId, incarnation: Incarnation) -> bool:
         """Whether a node is up under this very incarnation."""
@@ -148,6 +158,15 @@ class Database:
                 changed = self._rewrite(command)
             case EndDrain():
                 changed = self._end_drain(command)
+            case PutRule() | DropRule():
+                before = self.rules
+                self.rules = self._ruled(command)
+                changed = self.rules != before
+            case SetWeight():
+                changed = self._weigh(command)
+            case UseWitness():
+                changed = self._witness != command.used
+                self._witness = command.used
             case NodeIsolated() | NodeReturned() | QuarantineNode() | ReleaseNode() | ForgetLosses():
                 member = self.members.get(command.node)
                 after = member.after(command) if member is not None else None
@@ -229,6 +248,22 @@ class Database:
             for group in tuple(self.groups.values()):
                 if group.home == member.id:
                     self.groups[group.name] = replace(group, home=NOBODY)
+        return True
+
+    def _ruled(self, command: PutRule | DropRule) -> tuple[AffinityRule, ...]:
+        """The rules as they are afterwards: one that is replaced keeps its place, a new one is the last."""
+        if isinstance(command, DropRule):
+            return tuple(rule for rule in self.rules if rule.name != command.name)
+        new = command.rule
+        if any(rule.name == new.name for rule in self.rules):
+            return tuple(new if rule.name == new.name else rule for rule in self.rules)
+        return (*self.rules, new)
+
+    def _weigh(self, command: SetWeight) -> bool:
+        member = self.members.get(command.node)
+        if member is None or member.weight == command.weight or command.weight not in (0, 1):
+            return False
+        self.members[member.id] = replace(member, weight=command.weight)
         return True
 
     def _end_drain(self, command: EndDrain) -> bool:

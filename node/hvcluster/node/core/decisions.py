@@ -1,6 +1,6 @@
-"""What a leader answers an operator, or does first and watches for.
+"""What a leader does about an operator's request, and what the operator is told.
 
-Law: shapes only.
+Law: shapes only. Who decides what is for `requests` and `quorum_requests` to say.
 """
 
 from __future__ import annotations
@@ -37,3 +37,8 @@ class Decision:
 def state_of(group: Group) -> str:
     """The state of a group in lower case."""
     return group.state.name.lower().replace("_", " ")
+
+
+def refused(code: str, text: str) -> Decision:
+    """Nothing changes, for this reason."""
+    return Decision(Outcome(False, code, text))

@@ -121,12 +121,20 @@ class Leaving:
         self.ticket = None
         return True
 
+    @property
+    def leads_without_weight(self) -> bool:
+        """An operator took away the vote of this node while it leads: somebody else is to lead, and take it away."""
+        me = self._replica.database.members.get(self._me)
+        return me is not None and not me.weight
+
     def hand_over(self) -> None:
-        """A leader that leaves asks the most up-to-date voter to stand."""
-        state = self._state
+        """A leader that leaves, or is to have no vote, asks the most up-to-date voter to stand."""
+        state, members = self._state, self._replica.database.members
         for voter in state.log.configuration.voters:
             if voter.node == self._me or not self._beats.reachable(voter.node):
                 continue
+            if voter.node not in members or not members[voter.node].weight:
+                continue  # its vote is about to go: it could only hand over again
             if self._replication.match(voter.node, voter.store) == state.log.last_index:
                 self._quorum.hand_over()
                 self._out.send(voter.node, TimeoutNow(state.term))

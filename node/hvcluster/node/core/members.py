@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.dependencies import names
-from hvcluster.model.policy import Priority
+from hvcluster.model.policy import AffinityRule, Priority
 from hvcluster.model.vocabulary import (
     NO_LIFE,
     NOBODY,
@@ -272,3 +272,4 @@ class Image:
     dynamic_witness: bool
     epoch: int = 0
     forced: bool = False
+    rules: tuple[AffinityRule, ...] = ()

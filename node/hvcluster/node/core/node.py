@@ -298,7 +298,7 @@ class NodeCore(Consequences):
             for peer in self.beats.peers.values():
                 if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
                     self.replication.send(now, peer.id, peer.store)
-            if self.leaving.asked:
+            if self.leaving.asked or self.leaving.leads_without_weight:
                 self.leaving.hand_over()
             if self.replication.stalled(now, self.timing.detection):
                 state.resign(f"entries after {state.commit} were not taken over, although heartbeats arrive")

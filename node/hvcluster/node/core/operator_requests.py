@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import AffinityRule, Policy
 from hvcluster.model.vocabulary import Failback, MoveKind, NodeId
 
 
@@ -94,6 +94,35 @@ class ClearQuarantine:
     node: NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class SetNodeWeight:
+    """Give a node a vote (NodeWeight 1) or take it away (0); it stays a member. Refused if quorum would be lost."""
+
+    node: NodeId
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuorum:
+    """Use the cluster's witness, or go on with the nodes' votes alone. Refused if quorum would be lost."""
+
+    witness: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetAffinityRule:
+    """Make an affinity rule, or replace the one of this name. It binds from the next placement on; nothing is moved."""
+
+    rule: AffinityRule
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAffinityRule:
+    """An affinity rule binds nobody any more."""
+
+    name: str
+
+
 Request: TypeAlias = (
     MoveGroup
     | CancelMigration
@@ -104,4 +133,8 @@ Request: TypeAlias = (
     | StopNode
     | SetNodePaused
     | ClearQuarantine
+    | SetNodeWeight
+    | SetQuorum
+    | SetAffinityRule
+    | RemoveAffinityRule
 )

@@ -25,6 +25,7 @@ from .planner import Planner
 from .presence import Presence
 from .procedure import Procedures
 from .quorum import Quorum
+from .quorum_requests import QuorumRequests
 from .raft.election import Election
 from .raft.replication import Replication
 from .raft.state import RaftState
@@ -94,7 +95,8 @@ class Parts:
         self.leaving = Leaving(
             node, state, replication, replica, beats, self.groups, quorum, properties, patience_us, out
         )  # fmt: skip
-        self.requests = Requests(node, state, replica.get, patience_us, out)
+        votes = QuorumRequests(node, state, beats, replica.get)
+        self.requests = Requests(node, state, replica.get, patience_us, out, votes)
         self.requests.candidates = roles.candidates
         self.requests.may_leave = self.leaving.refusal
         self.requests.leave = hooks.leave
@@ -109,7 +111,7 @@ class Parts:
                 definition.tag_witness, incarnation, state, replication, self.election, self.procedures, self.reachable,
                 timing, out, hooks.witness_progress,
             )  # fmt: skip
-        self.election.witness = quorum.witness = self.planner.witness = self.witness
+        self.election.witness = quorum.witness = self.planner.witness = votes.witness = self.witness
 
     def paths(self) -> tuple[PathName, ...]:
         """The paths to the array that are up."""

@@ -177,11 +177,14 @@ class Planner:
         members = [m for m in database.members.values() if m.weight]
         if database.forced:
             present = sum(m.weight for m in members if self._presence.carries_on(m))
-            ended = self._forced_ended(now, present, sum(m.weight for m in members))
+            ended = self._forced_ended(now, present, sum(m.weight for m in members), database.has_witness)
             if ended is not None:
                 return [ended]
             if not self._presence.leaving:
                 return []  # whatever joins or leaves: the one vote there is stays where it was forced
+        mine = database.members.get(self._me)
+        hands_over = mine is not None and not mine.weight
+        witness = self.witness if database.has_witness else None
         entitled = tuple(
             Voter(m.id, m.store)
             for m in members
@@ -194,15 +197,16 @@ class Planner:
             self._me,
             entitled,
             ready,
-            self._presence.leaving,
-            self.witness is not None,
-            self.witness is not None and self.witness.usable(now),
-            self.witness is not None and self.witness.ready(now),
-            self.witness is not None and self.witness.coming(now),
+            self._presence.leaving or hands_over,
+            witness is not None,
+            witness is not None and witness.usable(now),
+            witness is not None and witness.ready(now),
+            witness is not None and witness.coming(now),
             properties.dynamic_quorum,
             properties.dynamic_witness,
             self._lower_priority(entitled),
             tuple(Voter(m.id, m.store) for m in members) if database.epoch else (),
+            tuple(m.id for m in database.members.values() if not m.weight),
         )
         step = next_step(self._state.log.configuration, electorate)
         if step is None or not self._confirmed(now, step.configuration):
@@ -222,10 +226,10 @@ class Planner:
         without = [v for v in away if v not in self._state.log.configuration.voters]
         return (without or away)[-1].node if away else NOBODY
 
-    def _forced_ended(self, now: Instant, present: int, configured: int) -> EndForced | None:
+    def _forced_ended(self, now: Instant, present: int, configured: int, has_witness: bool) -> EndForced | None:
         """Enough of all configured votes are here: from now on they count again."""
-        witness = self.witness is not None and self.witness.usable(now)
-        votes = configured + (self.witness is not None)
+        witness = has_witness and self.witness is not None and self.witness.usable(now)
+        votes = configured + has_witness
         if present + witness <= votes // 2:
             return None
         return EndForced(f"{present + witness} of {votes} configured votes are present; they count again")

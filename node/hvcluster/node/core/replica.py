@@ -17,6 +17,7 @@ from .commands import (
     ChangeGroup,
     Command,
     Configure,
+    DropRule,
     EndDrain,
     EndForced,
     FailNow,
@@ -26,8 +27,11 @@ from .commands import (
     NodeUp,
     PauseNode,
     Preempt,
+    PutRule,
     ReportGroup,
     SetResource,
+    SetWeight,
+    UseWitness,
 )
 from .database import Database, Image
 from .outbox import Outbox
@@ -157,6 +161,17 @@ class Replica:
             case PauseNode(node, paused, drain):
                 how = "an operator drains it" if drain else "an operator paused it"
                 fact(FactKind.NODE_PAUSED, how if paused else "an operator resumed it", peer=node, paused=int(paused))
+            case PutRule(rule):
+                groups = ",".join(rule.groups)
+                how = f"an operator set {rule.name}: {rule.kind.value}"
+                fact(FactKind.RULE_CHANGED, how, rule=rule.name, groups=groups, soft=int(rule.soft))
+            case DropRule(name):
+                fact(FactKind.RULE_CHANGED, f"an operator removed {name}", rule=name)
+            case SetWeight(node, weight):
+                fact(FactKind.QUORUM_CHANGED, f"an operator set NodeWeight of node {node}", peer=node, weight=weight)
+            case UseWitness(used):
+                how = "has the witness used" if used else "has votes of nodes alone"
+                fact(FactKind.QUORUM_CHANGED, f"an operator {how}", witness=int(used))
             case EndDrain(node, status, reason):
                 kind = FactKind.DRAIN_FAILED if status is DrainStatus.FAILED else FactKind.DRAIN_COMPLETED
                 fact(kind, reason, peer=node)

@@ -23,7 +23,7 @@ from hvcluster.model.vocabulary import (
 )
 
 from . import resource_requests
-from .commands import BeginMove, ChangeGroup, Command, PauseNode, ReleaseNode, SetDesired
+from .commands import BeginMove, ChangeGroup, Command, PauseNode, SetDesired
 from .database import Database, Group
 from .decisions import Decision, Outcome, Watch, state_of
 from .effects import Reply
@@ -32,10 +32,14 @@ from .events import (
     ClearQuarantine,
     FailResource,
     MoveGroup,
+    RemoveAffinityRule,
     Request,
+    SetAffinityRule,
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
+    SetNodeWeight,
+    SetQuorum,
     SetResourceOnline,
     StopNode,
 )
@@ -43,7 +47,10 @@ from .handover import cancelled
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
+from .quarantine_request import clear_quarantine
+from .quorum_requests import QuorumRequests
 from .raft.state import RaftState
+from .rule_requests import remove_rule, set_rule
 
 REQUESTS: tuple[type[Request], ...] = (
     MoveGroup,
@@ -55,6 +62,10 @@ REQUESTS: tuple[type[Request], ...] = (
     StopNode,
     SetNodePaused,
     ClearQuarantine,
+    SetNodeWeight,
+    SetQuorum,
+    SetAffinityRule,
+    RemoveAffinityRule,
 )
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
@@ -76,6 +87,7 @@ class Requests:
         "_me",
         "_out",
         "_patience_us",
+        "_quorum",
         "_state",
         "_waiting",
         "_watched",
@@ -85,13 +97,20 @@ class Requests:
     )
 
     def __init__(
-        self, me: NodeId, state: RaftState, database: Callable[[], Database], patience_us: int, out: Outbox
+        self,
+        me: NodeId,
+        state: RaftState,
+        database: Callable[[], Database],
+        patience_us: int,
+        out: Outbox,
+        quorum: QuorumRequests,
     ) -> None:
         self._me = me
         self._state = state
         self._database = database
         self._patience_us = patience_us
         self._out = out
+        self._quorum = quorum
         self._waiting: dict[int, Instant] = {}  # forwarded tickets of ours and their deadline
         self._watched: list[_Watched] = []
         self.candidates: Callable[[], Candidates] = lambda: Candidates.plain({})
@@ -164,7 +183,15 @@ class Requests:
             case SetNodePaused():
                 decision = self._pause(request)
             case ClearQuarantine():
-                decision = self._clear_quarantine(request)
+                decision = clear_quarantine(self._database(), request)
+            case SetNodeWeight():
+                decision = self._quorum.weigh(now, request)
+            case SetQuorum():
+                decision = self._quorum.configure(now, request)
+            case SetAffinityRule():
+                decision = set_rule(self._database(), request)
+            case RemoveAffinityRule():
+                decision = remove_rule(self._database(), request)
             case StopNode():
                 refusal = self.may_leave(request.node)
                 decision = Decision(
@@ -331,21 +358,6 @@ class Requests:
                     return None
 
         return Decision(None, (PauseNode(node, True, drain=True, force=request.force),), watch)
-
-    def _clear_quarantine(self, request: ClearQuarantine) -> Decision:
-        member = self._database().members.get(request.node)
-        if member is None:
-            return Decision(Outcome(False, "unknown-node", f"there is no node {request.node}"))
-        if not member.quarantined:
-            return Decision(Outcome(True, "ok", f"node {request.node} is not quarantined"))
-
-        def watch(database: Database) -> Outcome | None:
-            member = database.members.get(request.node)
-            if member is None or member.quarantined:
-                return None
-            return Outcome(True, "ok", f"node {request.node} is quarantined no longer")
-
-        return Decision(None, (ReleaseNode(request.node, "an operator cleared its quarantine"),), watch)
 
     def look(self) -> None:
         """The database changed: answer what it now shows."""

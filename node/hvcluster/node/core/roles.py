@@ -99,7 +99,7 @@ class Roles:
         self._stranded: dict[str, tuple[Generation, str]] = {}
         self._tried: dict[str, Generation] = {}  # groups that were to leave by live migration
         self._bonds: Bonds = {}
-        self._bonds_for: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self._bonds_for: tuple[object, ...] = ()  # what they were made of
         self._candidates = Candidates.plain({})
         self._memory = {node.id: node.memory_mb for node in definition.nodes if node.memory_mb}
         self._balancer = Balancer(self._memory, definition.properties, timing)
@@ -122,11 +122,12 @@ class Roles:
         return self._look(self._database(), set())
 
     def _look(self, database: Database, without: set[NodeId]) -> Candidates:
-        wishes = tuple((g.name, g.definition.policy.anti_affinity_class_names) for g in database.groups.values())
+        classes = tuple((g.name, g.definition.policy.anti_affinity_class_names) for g in database.groups.values())
+        wishes = (database.rules, *classes)
         if wishes != self._bonds_for:
             enforced = self._definition.properties.cluster_enforced_anti_affinity
             definitions = [group.definition for group in database.groups.values()]
-            self._bonds, self._bonds_for = bonds_of(definitions, self._definition.rules, enforced), wishes
+            self._bonds, self._bonds_for = bonds_of(definitions, database.rules, enforced), wishes
         where: dict[str, NodeId] = {}
         if self._bonds:
             running = [group for group in database.groups.values() if group.runs and group.owner not in without]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvcluster.model.definition import TagWitnessKind
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import AffinityRule, Policy
 from hvcluster.model.vocabulary import (
     DrainStatus,
     Generation,
@@ -104,3 +104,4 @@ class View:
     paths: tuple[tuple[PathName, bool], ...]
     runs: tuple[RunView, ...]
     forced: bool
+    rules: tuple[AffinityRule, ...]

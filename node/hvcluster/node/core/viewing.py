@@ -82,6 +82,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
     voting = {voter.node for voter in configuration.voters}
     witness = core.witness
     database = core.replica.database
+    used = database.has_witness or not database.members  # a node that knows nothing yet says what it was made with
     unmonitored = {member.id for member in core.replica.database.members.values() if member.isolated}
     if core.isolation.since is not None:
         unmonitored.add(core.me)
@@ -97,8 +98,8 @@ def view_of(core: NodeCore, now: Instant) -> View:
         groups=_groups(core, unmonitored),
         votes=configuration.votes,
         needed=configuration.quorum if configuration.votes else 0,
-        witness_lun=core.definition.witness_lun,
-        tag_witness=core.definition.tag_witness,
+        witness_lun=core.definition.witness_lun if used else None,
+        tag_witness=core.definition.tag_witness if used else None,
         witness_dynamic_weight=int(configuration.witness),
         witness_held_here=witness is not None and witness.hold is Hold.HELD,
         routes=_routes(core, now),
@@ -108,6 +109,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
             for run in core.groups.runs.values()
         ),
         forced=database.forced,
+        rules=database.rules,
     )
 
 

@@ -32,6 +32,15 @@ IGNORED: Final = "(ignored)"
 """It asks for what is so anyway."""
 _NAME: Final = {"Name": ARGUMENT}
 
+_RULES: Final = {
+    "RuleType": {
+        "samenode": "same-node",
+        "differentnode": "different-node",
+        "samefaultdomain": "same-fault-domain",
+        "differentfaultdomain": "different-fault-domain",
+    }
+}
+
 CMDLETS: Final[dict[str, Cmdlet]] = {
     "Get-Cluster": Cmdlet(("get", "cluster"), parameters=_NAME),
     "Get-ClusterNode": Cmdlet(("get", "node"), parameters=_NAME),
@@ -110,6 +119,31 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Set-ClusterOwnerNode": Cmdlet(
         ("set", "group"), ("Owners",), {"Group": ARGUMENT, "Owners": "preferred={}", "Resource": "--resource"}
     ),
+    "New-ClusterAffinityRule": Cmdlet(
+        ("set", "affinityrule"), ("Name", "RuleType"), {"Name": ARGUMENT, "RuleType": "--kind"}, values=_RULES
+    ),
+    "Set-ClusterAffinityRule": Cmdlet(
+        ("set", "affinityrule"), ("Name", "RuleType"), {"Name": ARGUMENT, "RuleType": "--kind"}, values=_RULES
+    ),
+    "Add-ClusterGroupToAffinityRule": Cmdlet(
+        ("set", "affinityrule"), ("Groups", "Name"), {"Groups": "--add", "Name": ARGUMENT}
+    ),
+    "Remove-ClusterGroupFromAffinityRule": Cmdlet(
+        ("set", "affinityrule"), ("Groups", "Name"), {"Groups": "--drop", "Name": ARGUMENT}
+    ),
+    "Remove-ClusterAffinityRule": Cmdlet(("remove", "affinityrule"), parameters=_NAME),
+    "Set-ClusterQuorum": Cmdlet(
+        ("set", "quorum"),
+        ("DiskWitness",),
+        {
+            "NodeMajority": "--node-majority",
+            "NoWitness": "--node-majority",
+            "DiskWitness": "--disk-witness",
+            "NodeAndDiskMajority": "--disk-witness",
+            "CloudWitness": "--cloud-witness",
+        },
+        frozenset({"NodeMajority", "NoWitness", "CloudWitness"}),
+    ),
     "Get-WinEvent": Cmdlet(
         ("get", "events"),
         ("LogName",),
@@ -146,7 +180,7 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("SharedVolume", "there are no Cluster Shared Volumes"),
     ("StorageSpacesDirect", "all storage is the one array"),
     ("FaultDomain", "a node's site is that of the lab file, and there is no other level"),
-    ("AffinityRule", "affinity rules are those of the lab file"),
+    ("AffinityRule", "a rule is about VMs; there are no Cluster Shared Volumes"),
     ("GroupSet", "sets of groups are those of the lab file"),
     ("GroupToSet", "sets of groups are those of the lab file"),
     ("GroupFromSet", "sets of groups are those of the lab file"),
@@ -164,7 +198,6 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("Workgroup", "nodes have no domain to be without"),
     ("FunctionalLevel", "a cluster has one profile from its creation on"),
     ("ExcludedAdapter", "a host's networks are its two buses"),
-    ("Quorum", "witness and votes are those of the lab file"),
     ("Node", "a cluster's nodes are those of its lab file"),
     ("Resource", "a group is always one disk and one VM"),
     ("Group", "the groups of a cluster are those of its lab file"),
@@ -178,7 +211,7 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
 _OTHERS: Final = """
 Add-ClusterCheckpoint Add-ClusterDisk Add-ClusterFileServerRole Add-ClusterGenericApplicationRole
 Add-ClusterGenericScriptRole Add-ClusterGenericServiceRole Add-ClusterGroup Add-ClusterGroupSetDependency
-Add-ClusterGroupToAffinityRule Add-ClusterGroupToSet Add-ClusteriSCSITargetServerRole Add-ClusterNode
+Add-ClusterGroupToSet Add-ClusteriSCSITargetServerRole Add-ClusterNode
 Add-ClusterPrintServerRole Add-ClusterResource Add-ClusterResourceDependency Add-ClusterResourceType
 Add-ClusterScaleOutFileServerRole Add-ClusterServerRole Add-ClusterSharedVolume
 Add-ClusterSharedVolumeToAffinityRule Add-ClusterVirtualMachineRole Add-ClusterVMMonitoredItem
@@ -188,16 +221,16 @@ Get-ClusterCredential Get-ClusterDiagnosticInfo Get-ClusterExcludedAdapter Get-C
 Get-ClusterFaultDomainXML Get-ClusterGroupSet Get-ClusterGroupSetDependency Get-ClusterResourceDependency
 Get-ClusterResourceDependencyReport Get-ClusterResourceType Get-ClusterSharedVolume Get-ClusterSharedVolumeState
 Get-ClusterStorageSpacesDirect Get-ClusterVMMonitoredItem Grant-ClusterAccess Move-ClusterResource
-Move-ClusterSharedVolume New-ClusterAffinityRule New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
-New-WorkgroupCluster Remove-ClusterAccess Remove-ClusterAffinityRule Remove-ClusterCheckpoint
-Remove-ClusterExcludedAdapter Remove-ClusterFaultDomain Remove-ClusterGroup Remove-ClusterGroupFromAffinityRule
+Move-ClusterSharedVolume New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
+New-WorkgroupCluster Remove-ClusterAccess Remove-ClusterCheckpoint
+Remove-ClusterExcludedAdapter Remove-ClusterFaultDomain Remove-ClusterGroup
 Remove-ClusterGroupFromSet Remove-ClusterGroupSet Remove-ClusterGroupSetDependency Remove-ClusterNode
 Remove-ClusterResource Remove-ClusterResourceDependency Remove-ClusterResourceType Remove-ClusterSharedVolume
 Remove-ClusterSharedVolumeFromAffinityRule Remove-ClusterVMMonitoredItem Remove-WorkgroupCluster
 Remove-WorkgroupClusterNode Repair-ClusterNameAccount Repair-ClusterSharedVolume
-Repair-ClusterStorageSpacesDirect Reset-ClusterVMMonitoredState Resume-ClusterResource Set-ClusterAffinityRule
+Repair-ClusterStorageSpacesDirect Reset-ClusterVMMonitoredState Resume-ClusterResource
 Set-ClusterExcludedAdapter Set-ClusterFaultDomain Set-ClusterFaultDomainXML Set-ClusterGroupSet Set-ClusterLog
-Set-ClusterOwnerNode Set-ClusterParameter Set-ClusterQuorum Set-ClusterResourceDependency
+Set-ClusterOwnerNode Set-ClusterParameter Set-ClusterResourceDependency
 Set-ClusterStorageSpacesDirect Set-ClusterStorageSpacesDirectDisk Suspend-ClusterResource Test-WorkgroupCluster
 Update-ClusterFunctionalLevel Update-ClusterIPResource Update-ClusterNetworkNameResource
 Update-ClusterVirtualMachineConfiguration Add-ClusterExcludedAdapter

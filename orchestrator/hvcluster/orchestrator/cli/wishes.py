@@ -1,4 +1,4 @@
-"""`hvc set group`, `hvc update`: what changes while the cluster runs.
+"""`hvc set group|node|quorum|affinityrule`, `hvc remove`, `hvc update`: what changes while the cluster runs.
 
 Law: words into requests; what makes sense is for `model.policy_file` and the leader to say.
 """
@@ -19,14 +19,16 @@ from .options import Choice, lab_options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hvcluster.model.definition import ClusterDefinition
     from hvcluster.v1 import node_pb2
 
+_KINDS: Final = ("same-node", "different-node", "same-fault-domain", "different-fault-domain")
 _OWNERS: Final = ("preferred", "possible")
 
 
 @click.group("set")
 def set_() -> None:
-    """Change a group while the cluster runs."""
+    """Change a group, a node's vote or the quorum while the cluster runs."""
 
 
 @set_.command("group")
@@ -62,6 +64,122 @@ def group(vm: str, wishes: tuple[str, ...], choice: Choice) -> None:
             return (await observer.request(node_pb2.OperatorRequest(set_group=request))).text
 
     click.echo(asyncio.run(work()))
+
+
+@set_.command("node")
+@click.argument("name")
+@click.option("--weight", type=click.IntRange(0, 1), required=True, help="NodeWeight: 1 to vote, 0 not to.")
+@lab_options
+def node(name: str, weight: int, choice: Choice) -> None:
+    """Give a node a vote or take it away; it stays a member and keeps its VMs.
+
+    \b
+    hvc set node HyperV-3 --weight 0
+    """
+    from hvcluster.v1 import node_pb2
+
+    ids = {each.name.lower(): int(each.id) for each in choice.driver().definition.nodes}
+    vote = node_pb2.SetNodeWeightRequest(node=_node(name, ids), weight=weight)
+    click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(set_node_weight=vote), choice)))
+
+
+@set_.command("quorum")
+@click.option("--node-majority", is_flag=True, help="The nodes' votes alone count.")
+@click.option("--disk-witness", metavar="LUN", help="The disk witness of the lab is used, such as LUN1.")
+@click.option("--file-share-witness", is_flag=True, help="The file share witness of the lab is used.")
+@click.option("--cloud-witness", is_flag=True, help="The cloud witness of the lab is used.")
+@lab_options
+def quorum(
+    node_majority: bool, disk_witness: str | None, file_share_witness: bool, cloud_witness: bool, choice: Choice
+) -> None:
+    """Give up the witness that the lab file names, or use it again; votes follow one at a time.
+
+    \b
+    hvc set quorum --node-majority
+    hvc set quorum --disk-witness LUN1
+    """
+    from hvcluster.v1 import node_pb2
+
+    if sum((node_majority, disk_witness is not None, file_share_witness, cloud_witness)) != 1:
+        raise Failure(Exit.USAGE, "it is not clear which quorum is meant", "give one option of `hvc set quorum`")
+    if not node_majority:
+        _has_witness(choice.driver().definition, disk_witness, "cloud" if cloud_witness else "file-share")
+    wish = node_pb2.SetQuorumRequest(witness=not node_majority)
+    click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(set_quorum=wish), choice)))
+
+
+@set_.command("affinityrule")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(_KINDS, case_sensitive=False), help="What it asks for; a new one needs it.")
+@click.option("--add", "added", multiple=True, metavar="VM", help="This VM as well; may be given several times.")
+@click.option("--drop", "dropped", multiple=True, metavar="VM", help="This VM no more.")
+@click.option("--soft/--hard", default=None, help="Whether it gives way where no node fits.")
+@lab_options
+def affinityrule(
+    name: str, kind: str | None, added: tuple[str, ...], dropped: tuple[str, ...], soft: bool | None, choice: Choice
+) -> None:
+    """Make an affinity rule or change one. It binds placements to come, and moves nothing by itself.
+
+    \b
+    hvc set affinityrule apart --kind different-node --add D1 --add D2
+    """
+
+    async def work() -> str:
+        from hvcluster.orchestrator.observer import Observer
+        from hvcluster.v1 import node_pb2
+
+        async with Observer(choice.driver()) as observer:
+            best = (await observer.look()).best
+            found = [each for each in best.rules if each.name == name] if best is not None else []
+            row = found[0] if found else node_pb2.AffinityRuleRow(name=name, kind=kind or "")
+            if not row.kind:
+                raise Failure(Exit.NOT_FOUND, f"there is no affinity rule {name!r}", "make it with --kind")
+            groups = sorted(({*row.groups} | {*added}) - {*dropped})
+            gives = row.soft if soft is None else soft
+            rule = node_pb2.AffinityRuleRow(name=name, kind=kind or row.kind, groups=groups, soft=gives)
+            request = node_pb2.SetAffinityRuleRequest(rule=rule)
+            return (await observer.request(node_pb2.OperatorRequest(set_affinity_rule=request))).text
+
+    click.echo(asyncio.run(work()))
+
+
+@click.group("remove")
+def remove() -> None:
+    """Take out of the cluster what an operator put in."""
+
+
+@remove.command("affinityrule")
+@click.argument("name")
+@lab_options
+def remove_affinityrule(name: str, choice: Choice) -> None:
+    """Remove an affinity rule; it binds nobody any more."""
+    from hvcluster.v1 import node_pb2
+
+    request = node_pb2.RemoveAffinityRuleRequest(name=name)
+    click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(remove_affinity_rule=request), choice)))
+
+
+def _has_witness(definition: ClusterDefinition, disk: str | None, tag: str) -> None:
+    """Raises Failure when the lab has another witness than the one that is meant."""
+    there = "no witness"
+    if definition.tag_witness is not None:
+        there = f"a {definition.tag_witness.value} witness"
+        if disk is None and tag == definition.tag_witness.value:
+            return
+    elif definition.witness_lun is not None:
+        there = f"LUN{definition.witness_lun} as its disk witness"
+        if disk is not None and disk.upper() in (f"LUN{definition.witness_lun}", str(definition.witness_lun)):
+            return
+    used = [g.name for g in definition.groups if disk is not None and disk.upper() in (f"LUN{g.lun}", str(g.lun))]
+    text = f"{disk} is the disk of {used[0]}, which no witness can have" if used else f"this lab has {there}"
+    raise Failure(Exit.REFUSED, text, "use what its lab file names, or --node-majority")
+
+
+async def _asked(request: node_pb2.OperatorRequest, choice: Choice) -> str:
+    from hvcluster.orchestrator.observer import Observer
+
+    async with Observer(choice.driver()) as observer:
+        return (await observer.request(request)).text
 
 
 @click.command()
