@@ -11,10 +11,11 @@ from tests.mutants.in_migration import MIGRATION
 from tests.mutants.in_raft import RAFT
 from tests.mutants.in_resiliency import RESILIENCY
 from tests.mutants.in_tag_witness import TAG_WITNESS
+from tests.mutants.in_volumes import VOLUMES
 from tests.mutants.in_witness import WITNESS
 from tests.mutants.patching import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *TAG_WITNESS, *DISKS, *RESILIENCY, *FORCING, *MIGRATION)
+MUTANTS: tuple[Mutant, ...] = (*RAFT, *WITNESS, *TAG_WITNESS, *DISKS, *RESILIENCY, *FORCING, *MIGRATION, *VOLUMES)
 
 
 def named(name: str) -> Mutant:

@@ -202,7 +202,7 @@ class Adapters:
         paths = tuple(path for path, login in effect.paths if self._paths.get(path) == login)
         self.vms.start(
             effect.group, effect.generation, effect.lun, effect.boot_delay_us, paths, effect.format_blank,
-            effect.image,
+            effect.image, effect.extent,
         )  # fmt: skip
 
     def use_path(self, effect: fx.UsePath) -> None:

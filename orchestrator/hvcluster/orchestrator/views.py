@@ -142,4 +142,5 @@ def lun_use(picture: Picture, number: int) -> str:
     """What a LUN is for, in a word."""
     if picture.definition.witness_lun == number:
         return "witness"
-    return next((group.name for group in picture.definition.groups if group.lun == number), "free")
+    volume = next((volume.name for volume in picture.definition.volumes if volume.lun == number), None)
+    return volume or next((group.name for group in picture.definition.groups if group.lun == number), "free")

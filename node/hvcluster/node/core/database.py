@@ -159,6 +159,8 @@ class Database:
         least = first_generation(command.epoch)
         for group in tuple(self.groups.values()):
             self.groups[group.name] = group.outranking(least)
+        for member in tuple(self.members.values()):
+            self.members[member.id] = replace(member, admission=max(member.admission, least))
         return self._form(command.reason)
 
     def _form(self, reason: str) -> bool:
@@ -174,7 +176,7 @@ class Database:
         if member is None or (member.up and member.incarnation >= command.incarnation):
             return False
         self.members[member.id] = replace(
-            member, up=True, incarnation=command.incarnation, store=command.store, isolated=False
+            member.admitted(), up=True, incarnation=command.incarnation, store=command.store, isolated=False
         )
         return True
 
@@ -253,6 +255,9 @@ class Database:
                 if command.resumes and not self._handed(group, command):
                     return False
                 changed = group.assigned(command)
+                before = self.members.get(group.owner)
+                if group.definition.extent is not None and before is not None and group.generation:
+                    self.members[before.id] = before.admitted()
             case BeginMove():
                 if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False

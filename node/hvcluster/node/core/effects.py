@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from hvcluster.model.definition import Extent
 from hvcluster.model.facts import Fact
 from hvcluster.model.scsi import Command as ScsiCommand
 from hvcluster.model.share import ShareRequest
@@ -95,7 +96,8 @@ class StartVm:
 
     `format_blank`: the group has never been online, so a blank LUN is a new one and gets its VHD now. `paths`: those it
     may use, each with the login under which its key was found there; one that has logged in since is not to be used.
-    `image`: it goes on from this memory instead, if the disk is as that says.
+    `image`: it goes on from this memory instead, if the disk is as that says. `extent`: its blocks, where the LUN is a
+    Cluster Shared Volume.
     """
 
     group: str
@@ -105,6 +107,7 @@ class StartVm:
     format_blank: bool
     paths: tuple[tuple[PathName, int], ...] = ()
     image: GuestImage | None = None
+    extent: Extent | None = None
 
 
 @value

@@ -11,7 +11,7 @@ from functools import partial
 
 from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.properties import Properties, Timing, watches_applications
-from hvcluster.model.scsi import Reservation
+from hvcluster.model.scsi import Keys, Reservation
 from hvcluster.model.vocabulary import (
     NOBODY,
     US_PER_MS,
@@ -25,16 +25,18 @@ from hvcluster.model.vocabulary import (
 )
 
 from .database import Database, Group
-from .disk import DiskOutcome, bring_online, join_path
-from .effects import Announce, CheckVm, StartVm, StopVm, UsePath
+from .disk import DiskOutcome, bring_online
+from .effects import Announce, CheckVm, StartVm, StopVm
 from .events import VmStarted
 from .incoming import Incoming
 from .messages import GroupReport
 from .migration import Migrations
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
-from .reservation import READ_RESERVATION
-from .runs import Phase, Run, joining
+from .reservation import READ_KEYS, READ_RESERVATION
+from .run_paths import RunPaths
+from .runs import Phase, Run
+from .volumes import Volumes
 
 __all__ = ["ALIVE_TIMER", "RETRY_TIMER", "Groups", "Phase", "Run"]
 
@@ -50,7 +52,6 @@ class Groups:
         "_incarnation",
         "_incoming",
         "_initiator",
-        "_logins",
         "_me",
         "_migrations",
         "_out",
@@ -60,6 +61,8 @@ class Groups:
         "_starts",
         "_time_scale",
         "_timing",
+        "_use",
+        "_volumes",
         "_watches",
         "fresh",
         "look_again",
@@ -80,6 +83,7 @@ class Groups:
         out: Outbox,
         migrations: Migrations,
         incoming: Incoming,
+        volumes: Volumes,
     ) -> None:
         self._me = me
         self._incarnation = incarnation
@@ -91,10 +95,13 @@ class Groups:
         self._time_scale = properties.time_scale
         self._starts = properties.concurrent_starts
         self._watches = watches_applications(properties.profile)
-        self._logins: dict[PathName, int] = {}
         self._out = out
         self._migrations = migrations
         self._incoming = incoming
+        self._volumes = volumes
+        volumes.runs = lambda: self.runs.values()
+        volumes.changed = self._volumes_changed
+        self._use = RunPaths(lambda: self.runs, procedures, paths, volumes, out)
         self.runs: dict[str, Run] = {}
         self.reports: dict[str, GroupReport] = {}
         self.fresh = migrations.fresh
@@ -123,6 +130,7 @@ class Groups:
             elif not run.planned:
                 self._take_offline(now, run, group.cause if group.desired else "it is to be offline")
         self._incoming.look()
+        self._volumes.look(now)
         if member:
             mine = [g for g in database.groups.values() if g.owner == self._me and g.state is GroupState.PENDING]
             for group in sorted(mine, key=lambda g: -g.definition.policy.priority):
@@ -154,42 +162,41 @@ class Groups:
             run.since = None  # it is not its fault that it waits
             self._out.timer(RETRY_TIMER, now + self._timing.delay)
             return
-        run.phase = Phase.ARBITRATING
         run.since = now if run.since is None else run.since
+        if run.extent is not None and self._volumes.standing(run.lun) is None:
+            self._volumes.look(now)
+            self._out.timer(RETRY_TIMER, now + self._timing.delay)
+            return
+        run.phase = Phase.ARBITRATING
         reason = f"the database says node {self._me}, generation {run.generation}"
         self._out.fact(FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation)
-        steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
+        if run.extent is not None:
+            steps = self._volumes.online(run)
+        else:
+            steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
         self._procedures.start(now, f"disk:{run.group}", steps, partial(self._disk_done, run))
 
     def retry(self, now: Instant) -> None:
         """Start what waits, as far as it may."""
+        self._volumes.look(now)
         waiting = [run for run in self.runs.values() if run.phase is Phase.WAITING]
         for run in sorted(waiting, key=lambda run: -run.priority):
             self._begin(now, run)
 
     def path_up(self, now: Instant, path: PathName, login: int) -> None:
         """A path logged in: VMs may use it once their key is found there."""
-        self._logins[path] = login
+        self._use.logged_in(path, login)
         self.retry(now)
-        for run in tuple(self.runs.values()):
-            if run.phase in (Phase.BOOTING, Phase.RUNNING):
-                self._join(now, run, path)
+        self._use.offer(now)
 
     def path_down(self, path: PathName) -> None:
         """A path is lost; what was found on it says nothing of its next login."""
-        for run in self.runs.values():
-            run.paths.discard(path)
-            self._procedures.cancel(joining(run, path))
+        self._use.down(path)
 
-    def _join(self, now: Instant, run: Run, path: PathName) -> None:
-        name = joining(run, path)
-        if path not in run.paths and not self._procedures.active(name):
-            self._procedures.start(now, name, join_path(path, run.lun, run.key), partial(self._joined, run, path))
-
-    def _joined(self, run: Run, path: PathName, _: Instant, usable: bool) -> None:
-        if usable and self.runs.get(run.group) is run and run.phase in (Phase.BOOTING, Phase.RUNNING):
-            run.paths.add(path)
-            self._out.add(UsePath(run.group, run.generation, path, self._logins.get(path, 0)))
+    def _volumes_changed(self, now: Instant) -> None:
+        """Paths of this node have its key on a volume: VMs there may use them, and others may start."""
+        self._use.offer(now)
+        self.retry(now)
 
     def _disk_done(self, run: Run, now: Instant, ended: tuple[DiskOutcome, tuple[PathName, ...]]) -> None:
         outcome, verified = ended
@@ -203,14 +210,15 @@ class Groups:
                 )
                 reason = f"its disk is reserved for this node alone; {how}"
                 self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
-                run.paths = set(verified) & set(self._paths())
-                paths = tuple((path, self._logins.get(path, 0)) for path in sorted(run.paths))
+                paths = self._use.verified(run, verified)
                 delay, blank = run.boot_delay_us, run.format_blank
-                self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image))
-                for path in self._paths():
-                    self._join(now, run, path)
+                extent = run.extent
+                self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image, extent))
+                self._use.join(now, run)
             case DiskOutcome.NO_PATH:
                 run.phase = Phase.WAITING
+                if run.extent is not None:
+                    self._volumes.doubt(run.lun)
                 self._out.timer(RETRY_TIMER, now + self._timing.delay)
             case DiskOutcome.SUPERSEDED:
                 self._out.fact(FactKind.DISK_SUPERSEDED, outcome.value, **about)
@@ -243,6 +251,7 @@ class Groups:
     def vm_stopped(self, now: Instant, name: str, generation: Generation, cause: str, reason: str) -> None:
         """The VM of a run is off."""
         self._out.fact(FactKind.VM_STOPPED, reason, group=name, generation=generation, cause=cause)
+        self._volumes.stopped(name, generation)
         run = self.runs.get(name)
         if run is None or run.generation != generation:
             return
@@ -292,8 +301,7 @@ class Groups:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
                 run.since = now
-                for path in self._logins:
-                    self._procedures.cancel(joining(run, path))
+                self._use.leave(run)
                 self._out.add(StopVm(run.group, run.generation, polite, reason, moved))
             case Phase.STOPPING:
                 if not polite:
@@ -343,6 +351,7 @@ class Groups:
             reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"
             self._out.fact(FactKind.RESOURCE_FAILED, reason, group=run.group, generation=run.generation)
             if run.phase is Phase.BOOTING:
+                self._volumes.stops(run)
                 self._out.add(StopVm(run.group, run.generation, False, reason))
             else:
                 self._procedures.cancel(f"disk:{run.group}")
@@ -354,7 +363,7 @@ class Groups:
         for run in running:
             name = f"alive:{run.group}"
             if not self._procedures.active(name):
-                steps = ask_any(self._paths, run.lun, READ_RESERVATION)
+                steps = ask_any(self._paths, run.lun, READ_RESERVATION if run.extent is None else READ_KEYS)
                 self._procedures.start(now, name, steps, partial(self._alive, run))
             self._out.add(CheckVm(run.group, run.generation))
         if running:
@@ -378,6 +387,8 @@ class Groups:
         payload = answers[0].payload
         if run.phase is not Phase.RUNNING or self.runs.get(run.group) is not run:
             return
+        if isinstance(payload, Keys):
+            self._volumes.alive(run, payload.keys)
         if isinstance(payload, Reservation) and payload.key != run.key.encode():
             reason = "another key holds it" if payload.key else "nobody holds it"
             self._out.fact(FactKind.DISK_LOST, reason, group=run.group, lun=run.lun, generation=run.generation)

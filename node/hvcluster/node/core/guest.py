@@ -216,7 +216,7 @@ class Guest(GuestParts):
                 self._written(now, out)
             case GuestState.SIZING:
                 assert isinstance(payload, Capacity)
-                self._sized(now, payload.blocks, out)
+                self._sized(now, self._disk_blocks(payload.blocks), out)
             case GuestState.CHECKING:
                 assert isinstance(payload, bytes)
                 self._footer_read(now, payload, out)

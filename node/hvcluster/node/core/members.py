@@ -33,6 +33,7 @@ from .commands import (
     ReleaseNode,
 )
 
+NEVER_ADMITTED = Generation(0)
 _RUNS = (GroupState.ONLINE, GroupState.PENDING)
 
 
@@ -42,6 +43,8 @@ class Member:
     move. `drains`: how many were begun. `isolated`: a member that is not heard and is waited for.
 
     `quarantined`: not taken in. `losses`: how often it left suddenly, as far as that still counts.
+    `admission`: the number that its key on Cluster Shared Volumes carries. It rises when the node becomes a member, and
+    whenever a VM on a volume that it owned is assigned anew, so that a key never outlives a VM that wrote under it.
     """
 
     id: NodeId
@@ -57,6 +60,11 @@ class Member:
     isolated: bool = False
     quarantined: bool = False
     losses: int = 0
+    admission: Generation = NEVER_ADMITTED
+
+    def admitted(self) -> Member:
+        """The same with a new key on volumes."""
+        return replace(self, admission=Generation(self.admission + 1))
 
     def after(self, command: NodeIsolated | NodeReturned | QuarantineNode | ReleaseNode | ForgetLosses) -> Member:
         """What it is when its isolation or its quarantine begins or ends; the same if the command's guard does not

@@ -34,6 +34,7 @@ from .resiliency import Resiliency
 from .roles import Roles
 from .saved import SavedState
 from .tag_witness import TagWitness
+from .volumes import Volumes
 from .witness import Witness
 
 REQUEST_PATIENCE_DELAYS = 120  # a move with a long boot is done by then; in units of SameSubnetDelay
@@ -83,9 +84,12 @@ class Parts:
         initiator = initiator_name(definition.node_name(node))
         self.migrations = Migrations(replica.get, properties, timing, out)
         self.incoming = Incoming(node, incarnation, replica.get, self.paths, out)
+        self.volumes = Volumes(
+            definition.volumes, node, incarnation, initiator, replica.get, self.procedures, self.paths, out
+        )
         self.groups = Groups(
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
-            properties, out, self.migrations, self.incoming,
+            properties, out, self.migrations, self.incoming, self.volumes,
         )  # fmt: skip
         self.isolation = Isolation(properties, quorum, self.groups, replica.get, out)
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay

@@ -28,6 +28,7 @@ class Run:
 
     __slots__ = (
         "boot_delay_us",
+        "extent",
         "format_blank",
         "generation",
         "group",
@@ -47,6 +48,7 @@ class Run:
         self.group = group.name
         self.generation = group.generation
         self.lun = group.definition.lun
+        self.extent = group.definition.extent
         self.key = ReservationKey(group.generation, me)
         self.boot_delay_us = boot_delay_us
         self.format_blank = not group.served

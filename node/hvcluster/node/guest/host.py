@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Final, assert_never
 
+from hvcluster.model.definition import Extent
 from hvcluster.model.scsi import Command, Result
 from hvcluster.model.vocabulary import US_PER_S, Generation, LunId, PathName, VmHealth
 from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
@@ -82,8 +83,9 @@ class VmHost:
         paths: tuple[PathName, ...],
         format_blank: bool | None = None,
         image: GuestImage | None = None,
+        extent: Extent | None = None,
     ) -> None:
-        """Power a VM on. `paths`, `format_blank` and `image` as in Guest.
+        """Power a VM on. `paths`, `format_blank`, `image` and `extent` as in Guest.
 
         The same group and generation must not have run here before.
         """
@@ -103,6 +105,7 @@ class VmHost:
             format_blank,
             self._freeze_us,
             image,
+            extent,
         )
         machine = _Machine(self, group, guest, self._placement)
         self._machines[key] = machine

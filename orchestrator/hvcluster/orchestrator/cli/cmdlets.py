@@ -140,7 +140,7 @@ INSTEAD: Final[dict[str, str]] = {
 """What to do instead of some that are not emulated."""
 
 REASONS: Final[tuple[tuple[str, str], ...]] = (
-    ("SharedVolume", "there are no Cluster Shared Volumes"),
+    ("SharedVolume", "volumes are made with the lab ([[volume]])"),
     ("StorageSpacesDirect", "all storage is the one array"),
     ("FaultDomain", "a node's site is that of the lab file, and there is no other level"),
     ("AffinityRule", "affinity rules are those of the lab file"),
