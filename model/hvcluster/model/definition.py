@@ -98,6 +98,12 @@ class GroupDefinition:
         """Whether a node is among the possible owners."""
         return not self.possible or node in self.possible
 
+    def meets(self, other: GroupDefinition) -> bool:
+        """Whether two VMs would share a block."""
+        if self.lun != other.lun:
+            return False
+        return self.extent is None or other.extent is None or self.extent.meets(other.extent)
+
 
 class TagWitnessKind(Enum):
     """A witness that keeps a tag instead of a database."""

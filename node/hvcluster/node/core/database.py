@@ -225,7 +225,7 @@ class Database:
         return True
 
     def _define(self, definition: GroupDefinition) -> bool:
-        taken = any(g.name == definition.name or g.definition.lun == definition.lun for g in self.groups.values())
+        taken = any(g.name == definition.name or g.definition.meets(definition) for g in self.groups.values())
         if taken:
             return False
         least = first_generation(self.epoch)
