@@ -110,6 +110,10 @@ class Admin(node_pb2_grpc.NodeAdminServicer):
             vms=self._vm_rows(view),
             rejected_messages=rejected,
             monotonic_us=monotonic_us(),
+            volumes=[
+                node_pb2.VolumeRow(name=row.name, lun=row.lun, state=row.state.name, number=row.number)
+                for row in view.volumes
+            ],
         )
 
     async def Request(

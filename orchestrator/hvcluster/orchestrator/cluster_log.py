@@ -79,7 +79,8 @@ def _sections(facts: Iterable[Recorded], definition: ClusterDefinition, local: b
     yield from (f"{node.name},{node.id},{node.weight}" for node in definition.nodes)
     yield from ("", "[=== Groups ===]", "name,resources")
     for group in definition.groups:
-        yield f"{group.name},Cluster Disk {group.lun};Virtual Machine Configuration {group.name}"
+        disk = f"Cluster Disk {group.lun};" if group.extent is None else ""
+        yield f"{group.name},{disk}Virtual Machine Configuration {group.name}"
     yield from ("", "[=== Networks ===]", "name")
     yield from (f"Cluster Network {name}" for name in BUS_NAMES)
     yield from ("", "[=== System ===]")

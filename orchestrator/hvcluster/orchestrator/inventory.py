@@ -183,6 +183,27 @@ def network_state(picture: Picture, bus: str) -> str:
     return "Up" if all(ups) else "Partitioned" if any(ups) else "Down"
 
 
+def _volumes(picture: Picture, _: Addresses) -> list[Row]:
+    """One row for each volume and node, as each node itself says."""
+    found: list[Row] = []
+    for volume in picture.definition.volumes:
+        groups = [g.name for g in picture.definition.groups if g.extent is not None and g.lun == volume.lun]
+        for node in picture.definition.nodes:
+            answer = picture.answers.get(node.id)
+            row = next((v for v in answer.volumes if v.name == volume.name), None) if answer is not None else None
+            found.append(
+                {
+                    "Name": volume.name,
+                    "Node": node.name,
+                    "State": word(row.state) if row is not None else "Unknown",
+                    "Lun": int(volume.lun),
+                    "Number": row.number if row is not None else None,
+                    "Groups": list(groups),
+                }
+            )
+    return found
+
+
 def _networks(picture: Picture, _: Addresses) -> list[Row]:
     return [
         {
@@ -275,6 +296,7 @@ NOUNS: Final[dict[str, Noun]] = {
         _groups,
     ),
     "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
+    "csv": Noun(("Name", "Node", "State"), ("Lun", "Number", "Groups"), _volumes),
     "quorum": Noun(
         ("Cluster", "QuorumResource", "QuorumType"),
         ("QuorumHeld", "Votes", "VotesNeeded", "WitnessDynamicWeight", "WitnessOwner", "Leader", "Term"),

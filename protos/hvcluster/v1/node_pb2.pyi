@@ -76,6 +76,7 @@ class StatusReply(_message.Message):
     VMS_FIELD_NUMBER: _builtins.int
     REJECTED_MESSAGES_FIELD_NUMBER: _builtins.int
     MONOTONIC_US_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     cluster_id: _builtins.str
     node: _builtins.int
@@ -106,6 +107,8 @@ class StatusReply(_message.Message):
     def rejected_messages(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """why -> how many"""
 
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeRow]: ...
     def __init__(
         self,
         *,
@@ -128,14 +131,47 @@ class StatusReply(_message.Message):
         vms: _abc.Iterable[Global___VmRow] | None = ...,
         rejected_messages: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         monotonic_us: _builtins.int = ...,
+        volumes: _abc.Iterable[Global___VolumeRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quorum_row", b"quorum_row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "service", b"service", "term", b"term", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "service", b"service", "term", b"term", "vms", b"vms", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class VolumeRow(_message.Message):
+    """A Cluster Shared Volume as the answering node reaches it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LUN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    lun: _builtins.int
+    state: _builtins.str
+    """VolumeState name"""
+    number: _builtins.int
+    """of this node's key there; 0 while it is no member"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        lun: _builtins.int = ...,
+        state: _builtins.str = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lun", b"lun", "name", b"name", "number", b"number", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeRow: _TypeAlias = VolumeRow  # noqa: Y015
 
 @_typing.final
 class NodeRow(_message.Message):

@@ -23,6 +23,7 @@ from hvcluster.model.vocabulary import (
     PathName,
     ResourceState,
     ServiceState,
+    VolumeState,
 )
 
 
@@ -83,6 +84,16 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeView:
+    """A Cluster Shared Volume as this node reaches it. `number`: of its key there, 0 while it is no member."""
+
+    name: str
+    lun: LunId
+    state: VolumeState
+    number: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     service: ServiceState
     incarnation: Incarnation
@@ -103,3 +114,4 @@ class View:
     paths: tuple[tuple[PathName, bool], ...]
     runs: tuple[RunView, ...]
     forced: bool
+    volumes: tuple[VolumeView, ...]

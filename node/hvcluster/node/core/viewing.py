@@ -107,6 +107,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
             for run in core.groups.runs.values()
         ),
         forced=database.forced,
+        volumes=tuple(core.volumes.views()),
     )
 
 
@@ -151,8 +152,9 @@ def _migration(core: NodeCore, group: Group) -> MigrationState:
 def _group(group: Group, unmonitored: set[NodeId], migration: MigrationState, queued: bool) -> GroupView:
     state = _RESOURCE[group.state]
     name = group.name
+    disk = (ResourceView(f"Cluster Disk {group.definition.lun}", "Physical Disk", state),)
     resources = (
-        ResourceView(f"Cluster Disk {group.definition.lun}", "Physical Disk", state),
+        *(disk if group.definition.extent is None else ()),
         ResourceView(f"Virtual Machine Configuration {name}", "Virtual Machine Configuration", state),
         ResourceView(f"Virtual Machine {name}", "Virtual Machine", state),
     )

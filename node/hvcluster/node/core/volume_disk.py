@@ -26,6 +26,8 @@ GRACE_ROUNDS = 40
 GRACE_PAUSE_US = 25_000
 """How long a member that has lost a VM may take to change its key: a second. Its other VMs would be fenced with it."""
 
+_LATE = "it has lost a VM on the volume, and did not take its new key in time"
+
 
 @value
 class Standing:
@@ -105,7 +107,8 @@ def _clear(out: Outbox, wanted: Wanted, path: PathName, mine: int, what: Seen, k
                 return False
             parts = ReservationKey.decode(key)
             assert parts is not None, "foreign keys were refused before"
-            reason = f"node {parts.node} may no longer write under this key; {kind.value}"
+            why = _LATE if kind is Whose.LATE else "that life of it is over"
+            reason = f"node {parts.node} may no longer write under this key: {why}"
             out.fact(
                 FactKind.DISK_PREEMPTED, reason,
                 group=wanted.group, lun=wanted.lun, victim=parts.node, generation=parts.generation,

@@ -11,15 +11,26 @@ from functools import partial
 
 from hvcluster.model.definition import VolumeDefinition
 from hvcluster.model.facts import FactKind
-from hvcluster.model.vocabulary import Generation, Incarnation, Instant, LunId, NodeId, PathName, ReservationKey
+from hvcluster.model.vocabulary import (
+    Generation,
+    Incarnation,
+    Instant,
+    LunId,
+    NodeId,
+    PathName,
+    ReservationKey,
+    VolumeState,
+)
 
 from .claim import claim_for
 from .database import Database
 from .disk import DiskOutcome
 from .effects import StopVm
+from .members import NEVER_ADMITTED
 from .outbox import Outbox
 from .procedure import Paths, Procedures, Steps
 from .runs import Phase, Run
+from .view import VolumeView
 from .volume_disk import Standing, Wanted, bring_extent_online
 from .volume_keys import Adopted, Known, Whose, adopt, whose
 
@@ -123,6 +134,15 @@ class Volumes:
 
     def _judge(self, key: int) -> Whose:
         return whose(self._database(), self._me, key)
+
+    def views(self) -> Iterable[VolumeView]:
+        """How this node reaches each volume."""
+        database = self._database()
+        member = database.is_member(self._me, self._incarnation)
+        number = database.members[self._me].admission if member else NEVER_ADMITTED
+        for lun, volume in self._volumes.items():
+            state = VolumeState.DIRECT if member and self.usable(lun) else VolumeState.UNAVAILABLE
+            yield VolumeView(volume.name, lun, state, number)
 
     def look(self, now: Instant) -> None:
         """Bring our key to where it is missing or has an older number."""

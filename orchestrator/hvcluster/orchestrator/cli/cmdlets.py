@@ -42,6 +42,7 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Get-ClusterFaultDomain": Cmdlet(("get", "faultdomain"), parameters=_NAME),
     "Get-ClusterAffinityRule": Cmdlet(("get", "affinityrule"), parameters=_NAME),
     "Get-ClusterGroupSet": Cmdlet(("get", "groupset"), parameters=_NAME),
+    "Get-ClusterSharedVolumeState": Cmdlet(("get", "csv"), parameters={"Name": ARGUMENT}),
     "Get-ClusterQuorum": Cmdlet(("get", "quorum"), ()),
     "Get-ClusterLog": Cmdlet(
         ("get", "log"),
@@ -183,7 +184,7 @@ Add-WorkgroupClusterNode Block-ClusterAccess Clear-ClusterNode Disable-ClusterSt
 Enable-ClusterStorageSpacesDirect Get-ClusterAccess Get-ClusterAffinityRule Get-ClusterCheckpoint
 Get-ClusterCredential Get-ClusterDiagnosticInfo Get-ClusterExcludedAdapter Get-ClusterFaultDomain
 Get-ClusterFaultDomainXML Get-ClusterGroupSet Get-ClusterGroupSetDependency Get-ClusterResourceDependency
-Get-ClusterResourceDependencyReport Get-ClusterResourceType Get-ClusterSharedVolume Get-ClusterSharedVolumeState
+Get-ClusterResourceDependencyReport Get-ClusterResourceType Get-ClusterSharedVolume
 Get-ClusterStorageSpacesDirect Get-ClusterVMMonitoredItem Grant-ClusterAccess Move-ClusterResource
 Move-ClusterSharedVolume New-ClusterAffinityRule New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
 New-WorkgroupCluster Remove-ClusterAccess Remove-ClusterAffinityRule Remove-ClusterCheckpoint

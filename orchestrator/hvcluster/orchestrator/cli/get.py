@@ -14,6 +14,7 @@ NOUNS: Final[dict[str, tuple[str, str, str]]] = {
     "node": ("nouns", "node", "Nodes: Name, ID, State (Get-ClusterNode)."),
     "group": ("nouns", "group", "Groups, or roles: Name, OwnerNode, State (Get-ClusterGroup)."),
     "resource": ("nouns", "resource", "Resources of the groups, and the witness (Get-ClusterResource)."),
+    "csv": ("nouns", "csv", "Shared volumes, as each node reaches them (Get-ClusterSharedVolumeState)."),
     "quorum": ("nouns", "quorum", "Witness and votes (Get-ClusterQuorum)."),
     "network": ("nouns", "network", "Heartbeat networks (Get-ClusterNetwork)."),
     "networkinterface": ("nouns", "networkinterface", "Nodes' interfaces (Get-ClusterNetworkInterface)."),

@@ -130,7 +130,7 @@ def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[Renderabl
             picture.node_name(row.owner),
             _word("UNMONITORED" if row.unmonitored else row.state),
             str(row.generation),
-            f"LUN {row.lun} {states.get('Physical Disk', '').lower()}",
+            f"LUN {row.lun} {states.get('Physical Disk', 'shared').lower()}",
             states.get("Virtual Machine", "").lower(),
             str(addresses.vms.get(row.name, "-")),
             *((row.reason,) if wide else ()),
