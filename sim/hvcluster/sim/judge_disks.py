@@ -141,7 +141,7 @@ class Disks:
         disk.fence = max(disk.fence, generation)
         disk.online.add(generation)
         if disk.extent is not None:
-            self._volumes[LunId(int(fact.get("lun") or 0))].online(disk)
+            self._volumes[LunId(int(fact.get("lun") or 0))].online(disk, generation)
             return
         mine = ReservationKey(Generation(generation), fact.node).encode()
         initiator = initiator_name(self._world.definition.node_name(fact.node))

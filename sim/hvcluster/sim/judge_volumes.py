@@ -31,6 +31,7 @@ class JudgedDisk:
         "acknowledged",
         "claimed",
         "claimed_at",
+        "claims",
         "extent",
         "fence",
         "generations",
@@ -51,6 +52,7 @@ class JudgedDisk:
         self.group = group
         self.extent = extent
         self.claimed = 0  # the newest generation that claimed its extent
+        self.claims: set[int] = set()  # generations that ever did
         self.claimed_at = 0  # when, counted in commands of its volume
         self.keys: dict[int, int] = {}  # keys under which it was written, each with the newest generation that did
         self.fence = 0
@@ -144,8 +146,12 @@ class JudgedVolume:
                     f"{sim.generation} of {disk.group} runs, which is now generation {group.generation}"
                 )
 
-    def online(self, disk: JudgedDisk) -> None:
-        """A generation has its extent for itself: no key is left under which an older one wrote."""
+    def online(self, disk: JudgedDisk, generation: int) -> None:
+        """A generation has claimed its extent and has it for itself: no key is left under which an older one wrote."""
+        if generation not in disk.claims:
+            raise self._broken(
+                f"generation {generation} of {disk.group} has not claimed the extent that it says it has"
+            )
         for nexus, key in self._world.array.images[self._lun].registrations:
             wrote = disk.keys.get(key)
             if wrote is not None and wrote < disk.fence and self._registered.get(nexus, 0) < disk.claimed_at:
@@ -165,6 +171,7 @@ class JudgedVolume:
             if claim is None or claim.vm != disk.tails[0].vm or claim.generation <= disk.claimed:
                 raise self._broken(f"{claim} was written over the claim of generation {disk.claimed} of {disk.group}")
             disk.claimed = claim.generation
+            disk.claims.add(claim.generation)
         return disk
 
     def _at(self, lba: int) -> JudgedDisk:
