@@ -10,8 +10,9 @@ from hvcluster.model.definition import Extent
 from hvcluster.model.scsi import Nexus, PersistentReserveOut, Read, ReserveOut, Status
 from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName, StoreId
 from hvcluster.node.core.claim import Claim, claim_for, stake
-from hvcluster.node.core.commands import AssignGroup, ForceQuorum, NodeUp
-from hvcluster.node.core.database import Database, Image, Member
+from hvcluster.node.core.commands import AssignGroup, AssignVolume, ForceQuorum, NodeUp
+from hvcluster.node.core.coordinators import coordinators
+from hvcluster.node.core.database import Database, Image, Member, Volume
 from hvcluster.node.core.disk import DiskOutcome
 from hvcluster.node.core.procedure import Steps
 from hvcluster.node.core.volume_disk import GRACE_ROUNDS, Standing, Wanted, bring_extent_online
@@ -251,3 +252,28 @@ def test_the_bench_knows_what_a_refusal_is() -> None:
     join(bench, 1, 1)
     assert not may_write(bench, 2)
     assert bench.ask(Nexus("b", PathName("A")), Read(0, 1)).status is Status.GOOD
+
+
+def planned(made: Database, *able: int, balances: bool = True) -> list[tuple[str, int]]:
+    """What is proposed, carried out."""
+    commands = coordinators(made, [NodeId(n) for n in able], balances)
+    assert all(made.apply(command) for command in commands)
+    return [(command.volume, int(command.owner)) for command in commands]
+
+
+def test_coordinators_are_dealt_out_evenly_and_fail_over() -> None:
+    """5.4: one coordinator per volume; spread evenly, and rebalanced when a node joins (2012 R2 and later)."""
+    volumes = tuple(Volume(f"Volume{n}") for n in range(1, 5))
+    made = database(1, 1, 1)
+    made.volumes.update({volume.name: volume for volume in volumes})
+    assert planned(made) == [], "nobody is able"
+    assert planned(made, 1, 2) == [("Volume1", 1), ("Volume2", 2), ("Volume3", 1), ("Volume4", 2)]
+    assert planned(made, 1, 2) == []
+    assert planned(made, 1, 3) == [("Volume2", 3), ("Volume4", 3)]
+    assert planned(made, 3) == [("Volume1", 3), ("Volume3", 3)]
+    assert planned(made, 1, 3, balances=False) == [], "2012 and older leave them where they are"
+    assert planned(made, 1, 3) == [("Volume1", 1)]
+    assert planned(made, 1, 3) == [("Volume2", 1)]
+    assert planned(made, 1, 3) == [], "even"
+    assert not made.apply(AssignVolume("Volume1", 0, NodeId(1), "late"))
+    assert Database.decode(made.encode()).volumes == made.volumes

@@ -62,6 +62,20 @@ def test_all_nodes_write_to_one_volume_at_once() -> None:
     assert world.clients.acknowledged_count > before + 3 * 150
 
 
+@pytest.mark.conforms("csv", "csv-2012r2")
+def test_the_coordinator_fails_over_and_no_vm_notices() -> None:
+    """5.4: another node coordinates the volume when its coordinator dies; with direct I/O nobody has to wait for it."""
+    world = lab(2, 3)
+    assert leader(world).core.replica.get().volumes["Volume1"].coordinator == ONE
+    begun = world.now
+    world.machines[ONE].kill()
+    wait(world, 40)
+    assert leader(world).core.replica.get().volumes["Volume1"].coordinator == TWO
+    assert owners(world) == {"D1": TWO, "D2": THREE}
+    assert not since(world, begun, FactKind.GROUP_ASSIGNED)
+    assert [fact.get("owner") for fact in since(world, begun, FactKind.VOLUME_ASSIGNED)] == [TWO]
+
+
 @pytest.mark.conforms("csv")
 @pytest.mark.parametrize("kind", [MoveKind.LIVE, MoveKind.SHUTDOWN])
 def test_a_vm_moves_without_its_volume_and_without_the_others(kind: MoveKind) -> None:

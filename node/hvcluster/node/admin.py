@@ -111,7 +111,9 @@ class Admin(node_pb2_grpc.NodeAdminServicer):
             rejected_messages=rejected,
             monotonic_us=monotonic_us(),
             volumes=[
-                node_pb2.VolumeRow(name=row.name, lun=row.lun, state=row.state.name, number=row.number)
+                node_pb2.VolumeRow(
+                    name=row.name, lun=row.lun, state=row.state.name, number=row.number, coordinator=row.coordinator
+                )
                 for row in view.volumes
             ],
         )

@@ -197,6 +197,7 @@ def _volumes(picture: Picture, _: Addresses) -> list[Row]:
                     "Node": node.name,
                     "State": word(row.state) if row is not None else "Unknown",
                     "Lun": int(volume.lun),
+                    "Coordinator": picture.node_name(row.coordinator) if row is not None else None,
                     "Number": row.number if row is not None else None,
                     "Groups": list(groups),
                 }
@@ -296,7 +297,7 @@ NOUNS: Final[dict[str, Noun]] = {
         _groups,
     ),
     "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
-    "csv": Noun(("Name", "Node", "State"), ("Lun", "Number", "Groups"), _volumes),
+    "csv": Noun(("Name", "Node", "State"), ("Coordinator", "Lun", "Number", "Groups"), _volumes),
     "quorum": Noun(
         ("Cluster", "QuorumResource", "QuorumType"),
         ("QuorumHeld", "Votes", "VotesNeeded", "WitnessDynamicWeight", "WitnessOwner", "Leader", "Term"),

@@ -151,12 +151,15 @@ class VolumeRow(_message.Message):
     LUN_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     lun: _builtins.int
     state: _builtins.str
     """VolumeState name"""
     number: _builtins.int
     """of this node's key there; 0 while it is no member"""
+    coordinator: _builtins.int
+    """node id; 0 for nobody"""
     def __init__(
         self,
         *,
@@ -164,10 +167,11 @@ class VolumeRow(_message.Message):
         lun: _builtins.int = ...,
         state: _builtins.str = ...,
         number: _builtins.int = ...,
+        coordinator: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lun", b"lun", "name", b"name", "number", b"number", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "lun", b"lun", "name", b"name", "number", b"number", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

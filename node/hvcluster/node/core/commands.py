@@ -237,6 +237,16 @@ class RemoveGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignVolume:
+    """Give a Cluster Shared Volume a coordinator. Ignored unless it has had `seen` of them so far."""
+
+    volume: str
+    seen: int
+    owner: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForceQuorum:
     """An administrator forced quorum: an epoch begins in which nobody is a member yet; generations jump to its own."""
 
@@ -275,6 +285,7 @@ Command: TypeAlias = (
     | ForgetLosses
     | ForceQuorum
     | EndForced
+    | AssignVolume
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -301,4 +312,5 @@ COMMANDS: tuple[type[Command], ...] = (
     ForgetLosses,
     ForceQuorum,
     EndForced,
+    AssignVolume,
 )

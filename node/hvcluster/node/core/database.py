@@ -26,6 +26,7 @@ from hvcluster.model.votes import Configuration, Voter
 
 from .commands import (
     AssignGroup,
+    AssignVolume,
     BeginMove,
     CancelMove,
     ChangeGroup,
@@ -50,15 +51,15 @@ from .commands import (
     ReportGroup,
     SetDesired,
 )
-from .members import Group, Image, Member
+from .members import Group, Image, Member, Volume
 
-__all__ = ["Database", "Group", "Image", "Member"]
+__all__ = ["Database", "Group", "Image", "Member", "Volume"]
 
 
 class Database:
     """Nodes and groups by id and name; iterate `members` and `groups`, which are sorted."""
 
-    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "version")
+    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "version", "volumes")
 
     def __init__(self, image: Image) -> None:
         self.members: dict[NodeId, Member] = {m.id: m for m in sorted(image.members, key=lambda m: m.id)}
@@ -67,6 +68,7 @@ class Database:
         self._dynamic_witness = image.dynamic_witness
         self.epoch = image.epoch
         self.forced = image.forced
+        self.volumes: dict[str, Volume] = {v.name: v for v in sorted(image.volumes, key=lambda v: v.name)}
         self.version = 0  # rises with every change, so that readers can tell whether to look again
 
     @staticmethod
@@ -86,7 +88,8 @@ class Database:
                 Group(group, owner, Generation(0), GroupState.OFFLINE, starts, NOBODY, True, False, "created", reason)
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
-        return Database(Image(members, tuple(groups), definition.has_witness, dynamic))
+        volumes = tuple(Volume(volume.name) for volume in definition.volumes)
+        return Database(Image(members, tuple(groups), definition.has_witness, dynamic, volumes=volumes))
 
     def first_configuration(self) -> Configuration:
         """All nodes with weight vote; the witness does when that makes the votes odd (always, if votes are static)."""
@@ -96,7 +99,8 @@ class Database:
     def encode(self) -> bytes:
         """Canonical bytes of all of it."""
         members, groups = tuple(self.members.values()), tuple(self.groups.values())
-        return dump(Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced))
+        volumes = tuple(self.volumes.values())
+        return dump(Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced, volumes))
 
     @staticmethod
     def decode(data: bytes) -> Database:
@@ -140,6 +144,8 @@ class Database:
                 changed = after != member
                 if after is not None:
                     self.members[after.id] = after
+            case AssignVolume():
+                changed = self._coordinate(command)
             case DefineGroup():
                 changed = self._define(command.definition)
             case RemoveGroup():
@@ -222,6 +228,13 @@ class Database:
         if member is None or member.drain is not DrainStatus.IN_PROGRESS:
             return False
         self.members[member.id] = replace(member, drain=command.status)
+        return True
+
+    def _coordinate(self, command: AssignVolume) -> bool:
+        volume, member = self.volumes.get(command.volume), self.members.get(command.owner)
+        if volume is None or member is None or not member.up or volume.changes != command.seen:
+            return False
+        self.volumes[volume.name] = Volume(volume.name, command.owner, volume.changes + 1, command.reason)
         return True
 
     def _define(self, definition: GroupDefinition) -> bool:

@@ -200,6 +200,16 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """One Cluster Shared Volume. `coordinator`: NOBODY until it has its first; `changes`: how many it has had."""
+
+    name: str
+    coordinator: NodeId = NOBODY
+    changes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """The whole database as a value, for snapshots. `epoch`: of the last forced quorum; `forced`: it still is."""
 
@@ -209,3 +219,4 @@ class Image:
     dynamic_witness: bool
     epoch: int = 0
     forced: bool = False
+    volumes: tuple[Volume, ...] = ()

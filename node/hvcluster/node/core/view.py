@@ -91,6 +91,7 @@ class VolumeView:
     lun: LunId
     state: VolumeState
     number: Generation
+    coordinator: NodeId
 
 
 @dataclass(frozen=True, slots=True)

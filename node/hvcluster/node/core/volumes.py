@@ -12,6 +12,7 @@ from functools import partial
 from hvcluster.model.definition import VolumeDefinition
 from hvcluster.model.facts import FactKind
 from hvcluster.model.vocabulary import (
+    NOBODY,
     Generation,
     Incarnation,
     Instant,
@@ -142,7 +143,8 @@ class Volumes:
         number = database.members[self._me].admission if member else NEVER_ADMITTED
         for lun, volume in self._volumes.items():
             state = VolumeState.DIRECT if member and self.usable(lun) else VolumeState.UNAVAILABLE
-            yield VolumeView(volume.name, lun, state, number)
+            known = database.volumes.get(volume.name)
+            yield VolumeView(volume.name, lun, state, number, NOBODY if known is None else known.coordinator)
 
     def look(self, now: Instant) -> None:
         """Bring our key to where it is missing or has an older number."""
