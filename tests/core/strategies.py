@@ -126,6 +126,7 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.SetResource, texts, texts, st.booleans()),
     st.builds(cmd.FailNow, texts, texts),
     st.builds(cmd.SetDesired, texts, st.booleans()),
+    st.builds(cmd.AssignVolume, texts, numbers, nodes, texts),
     st.builds(cmd.PauseNode, nodes, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Failback)),
     st.builds(cmd.ChangeGroup, texts, policies, st.just((NodeId(1),)), st.just(())),
     st.builds(cmd.EndDrain, nodes, st.sampled_from(DrainStatus), texts),

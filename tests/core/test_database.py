@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvcluster.model.codec import Malformed
-from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.definition import GroupDefinition, volumes_of
 from hvcluster.model.policy import Policy, Priority
 from hvcluster.model.resources import ResourceDefinition
 from hvcluster.model.vocabulary import (
@@ -24,6 +26,7 @@ from hvcluster.model.vocabulary import (
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core.commands import (
     AssignGroup,
+    AssignVolume,
     BeginMove,
     ChangeGroup,
     Command,
@@ -229,6 +232,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         st.builds(GroupDefinition, groups, st.integers(2, 6).map(LunId), resources=st.sampled_from(((), ROLE))),
     ),
     st.builds(RemoveGroup, groups),
+    st.builds(AssignVolume, st.sampled_from(("Volume1", "nothing")), st.integers(0, 3), nodes, st.just("why")),
 )
 
 
@@ -237,8 +241,9 @@ commands: st.SearchStrategy[Command] = st.one_of(
 @pytest.mark.conforms("form-and-join")
 def test_equal_logs_give_equal_databases_with_or_without_a_snapshot(log: list[Command], cut: int) -> None:
     """Raft's state machine safety rests on it: a snapshot in the middle makes no difference, to a byte."""
-    straight = Database.created(cluster(3, vms=2))
-    resumed = Database.created(cluster(3, vms=2))
+    definition = replace(cluster(3, vms=2), volumes=volumes_of(1, LunId(9)))
+    straight = Database.created(definition)
+    resumed = Database.created(definition)
     for at, command in enumerate(log):
         if at == cut:
             resumed = Database.decode(resumed.encode())

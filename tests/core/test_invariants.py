@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from hvcluster.model.invariants import Executed, Recorded, one_leader_a_term, one_owner_a_generation, one_writer
+from hvcluster.model.definition import Extent
+from hvcluster.model.invariants import (
+    Executed,
+    Recorded,
+    one_leader_a_term,
+    one_owner_a_generation,
+    one_writer,
+    one_writer_an_extent,
+)
 from hvcluster.model.vocabulary import Generation, LunId, NodeId, ReservationKey
 
 D1 = {LunId(2): "D1"}
@@ -57,3 +65,24 @@ def test_a_generation_with_two_owners_or_without_a_reason_is_found() -> None:
     assert one_owner_a_generation([assigned("1"), assigned("2")])
     assert one_owner_a_generation([assigned("1", reason="")])
     assert one_owner_a_generation([assigned("3")])
+
+
+def test_a_write_into_blocks_that_another_node_has_claimed_is_found() -> None:
+    """One writer on a volume: from the first write of the node that claimed an extent on, nobody else writes there."""
+    extents, volumes = {"D1": (LunId(2), Extent(1, 9)), "D2": (LunId(2), Extent(10, 9))}, {LunId(2): "Volume1"}
+
+    def write(node: int, lba: int) -> Executed:
+        key = ReservationKey(Generation(5), NodeId(node)).encode()
+        return Executed(LunId(2), "WRITE", f"node-{node}", key, lba)
+
+    def judged(*rows: Executed) -> list[str]:
+        return one_writer_an_extent(rows, extents, volumes)
+
+    good = [write(1, 1), write(1, 2), write(2, 10), write(2, 11), write(1, 3), write(2, 1)]
+    assert judged(*good, write(1, 4), write(2, 4)) == [], "until the new owner writes, the last one may"
+    (found,) = judged(*good, write(2, 4), write(1, 5))
+    assert "node 1 wrote to D1, which node 2 has" in found
+    assert judged(write(1, 2)), "nobody has claimed it"
+    assert judged(write(1, 0)), "block 0 is nobody's"
+    assert judged(Executed(LunId(2), "WRITE", "stranger", None, 2))
+    assert judged(Executed(LunId(3), "WRITE", "stranger", None, 2)) == [], "not a volume"

@@ -13,12 +13,13 @@ from tests.mutants.in_resiliency import RESILIENCY
 from tests.mutants.in_roles import ROLES
 from tests.mutants.in_saving import SAVING
 from tests.mutants.in_tag_witness import TAG_WITNESS
+from tests.mutants.in_volumes import VOLUMES
 from tests.mutants.in_votes import VOTES
 from tests.mutants.in_witness import WITNESS
 from tests.mutants.patching import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
-    *RAFT, *WITNESS, *TAG_WITNESS, *DISKS, *RESILIENCY, *FORCING, *MIGRATION, *ROLES, *SAVING, *VOTES,
+    *RAFT, *WITNESS, *TAG_WITNESS, *DISKS, *RESILIENCY, *FORCING, *MIGRATION, *ROLES, *SAVING, *VOTES, *VOLUMES,
 )  # fmt: skip
 
 

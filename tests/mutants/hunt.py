@@ -41,6 +41,8 @@ LABS: Final[tuple[Plan, ...]] = (
     Plan(nodes=4, vms=3, witness=False, profile="ws2016", properties=_RESILIENT),
     Plan(nodes=2, vms=2, profile="ws2008r2", tag_witness=TagWitnessKind.FILE_SHARE, properties=_SHORT_LOG),
     Plan(nodes=4, vms=2, connection_loss_detection=True, tag_witness=TagWitnessKind.CLOUD),
+    Plan(nodes=5, vms=4, paths=2, volumes=1, on_volumes=4, requests_every_s=0.5, properties=_SHORT_LOG),
+    Plan(nodes=4, vms=3, connection_loss_detection=True, volumes=1, on_volumes=2),
 )
 """Small labs, taken in turn: what is wrong with a protocol is wrong with few nodes, and few nodes are fast.
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcluster.model import codec
-from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
+from hvcluster.model.definition import ClusterDefinition, Extent, TagWitnessKind
 from hvcluster.model.toml_lines import Lines
 from hvcluster.orchestrator import lab_file
 from hvcluster.orchestrator.lab import parse_size, size_text, votes_at_start
@@ -83,7 +83,42 @@ def test_a_witness_may_be_a_file(kind: TagWitnessKind) -> None:
     assert lab_file.parse(GOOD).tag_witness is None
 
 
+VOLUME = """\
+[[lun]]
+id = 5
+size = "1 MiB"
+[[volume]]
+name = "Volume1"
+lun = 5
+"""
+
+
+def test_vms_lie_on_a_volume_one_behind_the_other() -> None:
+    """Cluster Shared Volumes: several VMs on one LUN, each in blocks of its own."""
+    vms = '[[vm]]\nname = "S1"\nvolume = "Volume1"\nsize = "256 KiB"\n[[vm]]\nname = "S2"\nvolume = "Volume1"\n'
+    lab = lab_file.parse((GOOD + VOLUME + vms).replace('id = 5\nsize = "1 MiB"', 'id = 5\nsize = "2 MiB"'))
+    definition = lab.definition("c1")
+    assert [(v.name, v.lun) for v in definition.volumes] == [("Volume1", 5)]
+    assert {g.name: (g.lun, g.extent) for g in definition.groups} == {
+        "D1": (2, None),
+        "S1": (5, Extent(1, 513)),
+        "S2": (5, Extent(514, 2049)),
+    }
+    assert codec.load(ClusterDefinition, codec.dump(definition)) == definition
+
+
+ON = VOLUME + '[[vm]]\nname = "S1"\nvolume = "Volume1"\n'
+
 BAD = {
+    "a volume that is not there": (GOOD + ON.replace('volume = "Volume1"', 'volume = "Volum1"'), 26, "did you mean"),
+    "a volume that is full": (GOOD + ON, 26, "does not fit"),
+    "a volume and a LUN": (GOOD + ON + "lun = 2\n", 27, "write either volume or lun"),
+    "a VM on the LUN of a volume": (GOOD + VOLUME + '[[vm]]\nname = "S1"\nlun = 5\n', 26, "instead"),
+    "a volume on no LUN": (GOOD + VOLUME.replace("lun = 5", "lun = 6"), 23, "does not exist"),
+    "a volume on the witness": (GOOD + VOLUME.replace("lun = 5", "lun = 1"), 23, "cannot be a witness"),
+    "two volumes of one name": (GOOD + VOLUME + VOLUME[VOLUME.index("[[volume]]") :], 25, "two volumes"),
+    "a size without a volume": (GOOD + 'size = "1 MiB"\n', 18, "leave size out"),
+    "a size that is none": (GOOD + ON + 'size = "1 MB"\n', 27, "is no size"),
     "wrong type": (GOOD.replace('name = "C1"', "name = 3"), 2, "name must be a text in quotes, not a whole number"),
     "unknown key": (GOOD.replace('name = "C1"', 'name = "C1"\nprofil = "x"'), 3, "did you mean 'profile'"),
     "unknown table": (GOOD + "[widness]\n", 18, "did you mean 'witness'"),

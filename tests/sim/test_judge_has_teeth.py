@@ -36,6 +36,10 @@ SAMPLE: Final = (
     "registered_before_the_old_vm_is_off",
     "an_unknown_write_is_acknowledged",
     "the_array_lets_everybody_write",
+    "nobody_is_preempted_on_a_volume",
+    "a_new_key_before_the_old_vm_is_off",
+    "an_assignment_leaves_the_key_as_it_is",
+    "an_extent_is_not_claimed",
     "the_epoch_is_not_saved",
     "generations_do_not_jump",
 )

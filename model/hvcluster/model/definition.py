@@ -6,13 +6,17 @@ Law: shapes, and their JSON form. Where processes listen is not part of a cluste
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 from .policy import AffinityRule, GroupSet, Policy
 from .properties import Properties
 from .resources import ResourceDefinition
 from .vocabulary import LunId, NodeId, PathName, StoreId
+
+EXTENT_BLOCKS: Final = 2_049
+"""Of a VM on a volume that nobody gave a size: a claim, and 1 MiB for the VHD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,49 @@ class NodeDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """Which blocks of a volume belong to one VM: from `first` on, `blocks` of 512 bytes.
+
+    The first of them says which generation may use the others; the VHD begins behind it.
+    """
+
+    first: int
+    blocks: int
+
+    @property
+    def disk_first(self) -> int:
+        """The first block of the VHD."""
+        return self.first + 1
+
+    @property
+    def disk_blocks(self) -> int:
+        """How many blocks the VHD has."""
+        return self.blocks - 1
+
+    @property
+    def end(self) -> int:
+        """The first block behind it."""
+        return self.first + self.blocks
+
+    def meets(self, other: Extent) -> bool:
+        """Whether two extents of one volume have a block in common."""
+        return self.first < other.end and other.first < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeDefinition:
+    """A Cluster Shared Volume: a LUN that every node writes to, with the VHDs of several VMs."""
+
+    name: str
+    lun: LunId
+
+
+@dataclass(frozen=True, slots=True)
 class GroupDefinition:
     """One role: its Physical Disk is the LUN. A VM, whose VHD lies on it, or `resources`. Empty `possible` means every
     node.
+
+    `extent`: the LUN is a Cluster Shared Volume, and the VHD lies in these blocks of it; None: it has the LUN alone.
 
     `resiliency_period_ms`: ResiliencyPeriod, None for what the cluster says.
     `active_mb`: how much of its memory it uses, for pages that are empty are not migrated. `dirty_mb_per_s`: how much
@@ -51,10 +95,17 @@ class GroupDefinition:
     active_mb: int = 64
     dirty_mb_per_s: int = 8
     resources: tuple[ResourceDefinition, ...] = ()
+    extent: Extent | None = None
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""
         return not self.possible or node in self.possible
+
+    def meets(self, other: GroupDefinition) -> bool:
+        """Whether two VMs would share a block."""
+        if self.lun != other.lun:
+            return False
+        return self.extent is None or other.extent is None or self.extent.meets(other.extent)
 
 
 class TagWitnessKind(Enum):
@@ -83,6 +134,7 @@ class ClusterDefinition:
     sets: tuple[GroupSet, ...] = ()
     preferred_site: str = ""
     tag_witness: TagWitnessKind | None = None
+    volumes: tuple[VolumeDefinition, ...] = ()
 
     @property
     def has_witness(self) -> bool:
@@ -92,6 +144,19 @@ class ClusterDefinition:
     def node_name(self, node: NodeId) -> str:
         """The display name of a node, or its number when it is not of this cluster."""
         return next((n.name for n in self.nodes if n.id == node), f"node {node}")
+
+
+def volumes_of(count: int, first: LunId) -> tuple[VolumeDefinition, ...]:
+    """So many volumes, on LUNs from `first` on."""
+    return tuple(VolumeDefinition(f"Volume{n}", LunId(first + n - 1)) for n in range(1, count + 1))
+
+
+def on_volume(group: GroupDefinition, at: int, volumes: tuple[VolumeDefinition, ...]) -> GroupDefinition:
+    """The `at`-th VM of a lab (from 0) on the volume whose turn it is, with 1 MiB; where there is none, as it was."""
+    if not volumes:
+        return group
+    turn, volume = divmod(at, len(volumes))
+    return replace(group, lun=volumes[volume].lun, extent=Extent(1 + turn * EXTENT_BLOCKS, EXTENT_BLOCKS))
 
 
 def first_store(cluster_id: str, node: NodeId) -> StoreId:

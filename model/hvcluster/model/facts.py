@@ -88,6 +88,8 @@ class FactKind(Enum):
     DISK_ARBITRATING = ("RES", 0, "bringing a disk online began")
     DISK_PREEMPTED = ("RES", 0, "an older owner's registration was removed")
     DISK_ONLINE = ("RES", 0, "the disk is reserved for this node alone")
+    VOLUME_ASSIGNED = ("RCM", 0, "a Cluster Shared Volume got a coordinator")
+    VOLUME_JOINED = ("RES", 0, "this node's key is on a Cluster Shared Volume")
     DISK_SUPERSEDED = ("RES", 0, "a newer generation already has the disk")
     DISK_MISSING = ("RES", 1034, "a disk is missing")
     DISK_LOST = ("RES", 1038, "the reservation on a disk is gone")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .definition import Extent
 from .facts import FactKind
 from .vocabulary import Generation, LunId, NodeId, ReservationKey
 
@@ -24,6 +25,7 @@ class Executed:
     command: str
     initiator: str
     key: int | None
+    lba: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,36 @@ def one_writer(executed: Iterable[Executed], luns: Mapping[LunId, str]) -> list[
                 f"after generation {before} had taken the LUN"
             )
         newest[row.lun] = max(before, key.generation)
+    return found
+
+
+def one_writer_an_extent(
+    executed: Iterable[Executed], extents: Mapping[str, tuple[LunId, Extent]], volumes: Mapping[LunId, str]
+) -> list[str]:
+    """On a volume only the node writes into a VM's blocks that has claimed them, from its first write there on.
+
+    `extents`: where each group's blocks are; `volumes`: names. A claim is the one write to an extent's first block.
+    """
+    found: list[str] = []
+    claimed: dict[str, NodeId] = {}
+    began: set[str] = set()
+    for row in executed:
+        if row.lun not in volumes or row.command not in WRITES:
+            continue
+        key = ReservationKey.decode(row.key) if row.key is not None else None
+        owners = [n for n, (lun, e) in sorted(extents.items()) if lun == row.lun and e.first <= row.lba < e.end]
+        where = f"{volumes[row.lun]}, block {row.lba}"
+        if key is None:
+            found.append(f"{where}: {row.command} of {row.initiator} was executed without a registered key of ours")
+        elif not owners:
+            found.append(f"{where}: {row.command} of node {key.node} is in no VM's extent")
+        elif row.lba == extents[owners[0]][1].first:
+            claimed[owners[0]] = key.node
+            began.discard(owners[0])
+        elif claimed.get(owners[0]) == key.node:
+            began.add(owners[0])
+        elif owners[0] in began or owners[0] not in claimed:
+            found.append(f"{where}: node {key.node} wrote to {owners[0]}, which node {claimed.get(owners[0])} has")
     return found
 
 

@@ -127,6 +127,11 @@ def knows_priorities(profile: str) -> bool:
     return profile != "ws2008r2"
 
 
+def spreads_coordinators(profile: str) -> bool:
+    """Whether coordinators of shared volumes are spread over the nodes whenever that is better (ws2012r2 and later)."""
+    return profile not in ("ws2008r2", "ws2012")
+
+
 def defaults(profile: str) -> Properties:
     """The properties a new cluster of this version starts with. Raises KeyError for a profile that does not exist."""
     if profile not in PROFILES:

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from .complaints import WHOLE_LIMIT, Complaints, NotToml, listed, shown, toml
-from .definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind
+from .definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind, on_volume, volumes_of
 from .policy import AffinityRule, GroupSet, complaints
 from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, knows_sites, problems, with_values
@@ -25,12 +25,13 @@ MAX_VMS: Final = 64
 MAX_PATHS: Final = 4
 MAX_MEMORY_MB: Final = 48 << 20
 MAX_BOOT_MS: Final = 3_600_000
+MAX_VOLUMES: Final = 16
 MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
     "affinity", "group", "node_memory_mb", "nodes", "owners", "paths", "preferred_site", "profile", "properties",
-    "set", "sites", "vm", "vms", "witness",
+    "set", "sites", "vm", "vms", "volumes", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (
     *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "possible", "preferred",
@@ -105,6 +106,7 @@ class _Reader:
         properties = self._properties(lab)
         memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
         sites, preferred_site = self._sites(lab, properties.profile)
+        volumes = volumes_of(self._count(lab, "volumes", 0, 0, MAX_VOLUMES), LunId(vms + 2))
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
@@ -113,7 +115,7 @@ class _Reader:
                 for number, name in enumerate(self._nodes, 1)
             ),
             groups=tuple(
-                replace(each, owner=owners[number]) if number < len(owners) else each
+                on_volume(replace(each, owner=owners[number]) if number < len(owners) else each, number, volumes)
                 for number, each in enumerate(self._groups(lab))
             )
             + tuple(roles),
@@ -124,6 +126,7 @@ class _Reader:
             sets=sets,
             preferred_site=preferred_site,
             tag_witness=tag,
+            volumes=volumes,
         )
 
     def _witness(self, lab: Mapping[str, Any]) -> tuple[bool, TagWitnessKind | None]:

@@ -34,6 +34,8 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield "[lab]"
     yield f"nodes = {len(definition.nodes)}"
     yield f"vms = {sum(1 for group in definition.groups if not group.resources)}"
+    if definition.volumes:
+        yield f"volumes = {len(definition.volumes)}"
     if len(definition.paths) != 1:
         yield f"paths = {len(definition.paths)}"
     if definition.tag_witness is not None:

@@ -91,6 +91,13 @@ class GroupState(IntEnum):
     PENDING = 4
 
 
+class VolumeState(IntEnum):
+    """How a node reaches a Cluster Shared Volume; numbers as in the product (SharedVolumeStateInfo)."""
+
+    UNAVAILABLE = 0
+    DIRECT = 2
+
+
 class ResourceState(IntEnum):
     """State of a resource; numbers as in clusapi.h."""
 

@@ -111,6 +111,12 @@ class Admin(node_pb2_grpc.NodeAdminServicer):
             rejected_messages=rejected,
             monotonic_us=monotonic_us(),
             rules=[_rule_row(rule) for rule in view.rules],
+            volumes=[
+                node_pb2.VolumeRow(
+                    name=row.name, lun=row.lun, state=row.state.name, number=row.number, coordinator=row.coordinator
+                )
+                for row in view.volumes
+            ],
         )
 
     async def Request(

@@ -204,7 +204,7 @@ class Adapters:
         paths = tuple(path for path, login in effect.paths if self._paths.get(path) == login)
         self.vms.start(
             effect.group, effect.generation, effect.lun, effect.boot_delay_us, paths, effect.format_blank,
-            effect.image, effect.restore_us,
+            effect.image, effect.restore_us, effect.extent,
         )  # fmt: skip
 
     def use_path(self, effect: fx.UsePath) -> None:

@@ -55,7 +55,7 @@ def refused(rows: Iterable[san_pb2.SanJournalRow]) -> list[san_pb2.SanJournalRow
 def executed(rows: Iterable[san_pb2.SanJournalRow]) -> list[Executed]:
     """What was executed, as the judge of histories reads it."""
     return [
-        Executed(LunId(row.lun), row.command, row.nexus.initiator, row.key if row.HasField("key") else None)
+        Executed(LunId(row.lun), row.command, row.nexus.initiator, row.key if row.HasField("key") else None, row.lba)
         for row in accepted(rows)
     ]
 

@@ -81,7 +81,8 @@ def _sections(facts: Iterable[Recorded], definition: ClusterDefinition, local: b
     yield from ("", "[=== Groups ===]", "name,resources")
     for group in definition.groups:
         others = [each.name for each in group.resources] or [f"Virtual Machine Configuration {group.name}"]
-        yield f"{group.name},{';'.join((disk_name(group.lun), *others))}"
+        disk = (disk_name(group.lun),) if group.extent is None else ()
+        yield f"{group.name},{';'.join((*disk, *others))}"
     yield from ("", "[=== Networks ===]", "name")
     yield from (f"Cluster Network {name}" for name in BUS_NAMES)
     yield from ("", "[=== System ===]")

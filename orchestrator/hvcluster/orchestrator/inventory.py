@@ -199,6 +199,28 @@ def network_state(picture: Picture, bus: str) -> str:
     return "Up" if all(ups) else "Partitioned" if any(ups) else "Down"
 
 
+def _volumes(picture: Picture, _: Addresses) -> list[Row]:
+    """One row for each volume and node, as each node itself says."""
+    found: list[Row] = []
+    for volume in picture.definition.volumes:
+        groups = [g.name for g in picture.definition.groups if g.extent is not None and g.lun == volume.lun]
+        for node in picture.definition.nodes:
+            answer = picture.answers.get(node.id)
+            row = next((v for v in answer.volumes if v.name == volume.name), None) if answer is not None else None
+            found.append(
+                {
+                    "Name": volume.name,
+                    "Node": node.name,
+                    "State": word(row.state) if row is not None else "Unknown",
+                    "Lun": int(volume.lun),
+                    "Coordinator": picture.node_name(row.coordinator) if row is not None else None,
+                    "Number": row.number if row is not None else None,
+                    "Groups": list(groups),
+                }
+            )
+    return found
+
+
 def _networks(picture: Picture, _: Addresses) -> list[Row]:
     return [
         {
@@ -298,6 +320,7 @@ NOUNS: Final[dict[str, Noun]] = {
     ),
     "resource": Noun(("Name", "State", "OwnerGroup", "ResourceType"), ("OwnerNode",), _resources),
     "resourcedependency": Noun(("Resource", "DependencyExpression"), (), _dependencies),
+    "csv": Noun(("Name", "Node", "State"), ("Coordinator", "Lun", "Number", "Groups"), _volumes),
     "quorum": Noun(
         ("Cluster", "QuorumResource", "QuorumType"),
         ("QuorumHeld", "Votes", "VotesNeeded", "WitnessDynamicWeight", "WitnessOwner", "Leader", "Term"),

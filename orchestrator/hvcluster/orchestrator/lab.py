@@ -11,9 +11,11 @@ from typing import Final, Literal
 
 from hvcluster.model.definition import (
     ClusterDefinition,
+    Extent,
     GroupDefinition,
     NodeDefinition,
     TagWitnessKind,
+    VolumeDefinition,
     initiator_name,
 )
 from hvcluster.model.policy import AffinityRule, GroupSet, Policy
@@ -66,7 +68,7 @@ class LabLun:
 
 @dataclass(frozen=True, slots=True)
 class LabVm:
-    """One VM role. `port` is the client port on the switch; 0 takes a free one."""
+    """One VM role. `port` is the client port on the switch; 0 takes a free one. `extent`: its LUN is a volume."""
 
     name: str
     lun: LunId
@@ -80,6 +82,7 @@ class LabVm:
     resiliency_period_ms: int | None = None
     active_mb: int = 64
     dirty_mb_per_s: int = 8
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class Lab:
     """Of the file share or cloud witness; 0 takes a free one."""
     write_cache: bool = False
     """Whether the array has a volatile cache: a kill is then a loss of power. Only scenarios ask for it."""
+    volumes: tuple[VolumeDefinition, ...] = ()
 
     @property
     def paths(self) -> tuple[PathName, ...]:
@@ -131,6 +135,7 @@ class Lab:
                     v.resiliency_period_ms,
                     v.active_mb,
                     v.dirty_mb_per_s,
+                    extent=v.extent,
                 )
                 for v in self.vms
             )
@@ -142,6 +147,7 @@ class Lab:
             sets=self.sets,
             preferred_site=self.preferred_site,
             tag_witness=self.tag_witness,
+            volumes=self.volumes,
         )
 
     def initiators(self) -> tuple[str, ...]:

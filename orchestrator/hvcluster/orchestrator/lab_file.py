@@ -19,7 +19,7 @@ from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
 from hvcluster.model.vocabulary import BLOCK_BYTES, MAX_LUNS, MAX_NODES, LunId, NodeId
 
-from . import lab_groups, lab_policies
+from . import lab_groups, lab_policies, lab_volumes
 from .lab import (
     BUS_KINDS,
     BUS_NAMES,
@@ -92,12 +92,15 @@ def _lab(top: Section) -> Lab:
     nodes = _nodes(top)
     _check_sites(cluster, properties, nodes, preferred_site)
     luns = _luns(top)
-    vms = _vms(top, nodes)
+    on_volumes: dict[str, tuple[str, int]] = {}
+    vms = _vms(top, nodes, on_volumes)
     witness, tag_witness, witness_port = _witness(top, {lun.id for lun in luns}, vms)
     owners = partial(_owners, nodes=nodes), partial(_owner, nodes=nodes)
+    volumes = lab_volumes.volumes(top, luns, witness)
+    vms = lab_volumes.placed(top, vms, on_volumes, volumes, luns)
     roles = lab_groups.groups(top, {lun.id for lun in luns}, vms, witness, *owners)
     rules, sets = lab_policies.rules_and_sets(top, [*(vm.name for vm in vms), *(role.name for role in roles)])
-    _check_disks(top, {lun.id for lun in luns}, vms)
+    lab_volumes.check_disks(top, {lun.id for lun in luns}, vms, {volume.lun: name for name, volume in volumes.items()})
     _check_tie_breaker(top, properties, nodes)
     bus_kind, bus_ports = _buses(top)
     san_ports = _san(top)
@@ -123,6 +126,7 @@ def _lab(top: Section) -> Lab:
         tag_witness=tag_witness,
         roles=roles,
         witness_port=witness_port,
+        volumes=tuple(volumes.values()),
     )
 
 
@@ -240,7 +244,7 @@ def _size(section: Section) -> int:
     return size
 
 
-def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
+def _vms(top: Section, nodes: list[LabNode], on_volumes: dict[str, tuple[str, int]]) -> list[LabVm]:
     vms: list[LabVm] = []
     seen: dict[str, Section] = {}
     for section in top.sections("vm"):
@@ -249,7 +253,12 @@ def _vms(top: Section, nodes: list[LabNode]) -> list[LabVm]:
             section.complain("name", f"{name!r} is no VM name", "use letters, digits, '.', '_' and '-', 64 at most")
         if name:
             _once(seen, name.lower(), section, "name", f"VM {name!r}", "give every VM a name of its own")
-        lun = section.integer("lun", 0, MAX_LUNS - 1, required=True)
+        volume, blocks = lab_volumes.place_of(section)
+        lun = section.integer("lun", 0, MAX_LUNS - 1, required=volume is None)
+        if volume is not None:
+            on_volumes[name] = volume, blocks
+            if lun is not None:
+                section.complain("lun", f"VM {name!r} is on a volume and on a LUN", "write either volume or lun")
         preferred = _owners(section, "preferred", nodes)
         possible = _owners(section, "possible", nodes)
         owner = _owner(section, nodes)
@@ -319,35 +328,14 @@ def _witness(top: Section, luns: set[LunId], vms: list[LabVm]) -> tuple[LunId | 
     number = section.integer("lun", 0, MAX_LUNS - 1)
     if section.has("lun") and number is not None:
         if LunId(number) not in luns:
-            section.complain("lun", f"the witness is on LUN {number}, which does not exist", _lun_remedy(luns, number))
+            section.complain(
+                "lun", f"the witness is on LUN {number}, which does not exist", lab_volumes.lun_remedy(luns, number)
+            )
         users = [vm.name for vm in vms if vm.lun == number]
         if users:
             section.complain("lun", f"LUN {number} is in use by VM {users[0]!r}", "give the witness a LUN of its own")
     section.finish()
     return (None if number is None or kind is not None else LunId(number)), kind, port or 0
-
-
-def _lun_remedy(luns: set[LunId], number: int) -> str:
-    there = f"there are {', '.join(str(lun) for lun in sorted(luns))}" if luns else "there is none"
-    return f"add [[lun]] with id = {number}, or choose another ({there})"
-
-
-def _check_disks(top: Section, luns: set[LunId], vms: list[LabVm]) -> None:
-    first: dict[LunId, tuple[str, TomlPath]] = {}
-    for at, vm in enumerate(vms):
-        path: TomlPath = ("vm", at, "lun")
-        if vm.lun < 0:
-            continue
-        if vm.lun not in luns:
-            top.report.add(path, f"VM {vm.name!r} is on LUN {vm.lun}, which does not exist", _lun_remedy(luns, vm.lun))
-        if vm.lun in first:
-            other, where = first[vm.lun]
-            top.report.add(
-                path,
-                f"VM {vm.name!r} is on LUN {vm.lun}, and so is {other!r} (line {top.report.line(where)})",
-                "give every VM a LUN of its own: the reservation is per LUN",
-            )
-        first.setdefault(vm.lun, (vm.name, path))
 
 
 def _check_tie_breaker(top: Section, properties: Properties, nodes: list[LabNode]) -> None:

@@ -111,12 +111,12 @@ def _weight(answer: node_pb2.StatusReply) -> tuple[bool, int, bool, int]:
     return answer.quorum, answer.term, answer.leader == answer.node, answer.commit
 
 
-def key_text(key: int, witness: bool = False) -> str:
+def key_text(key: int, shared: bool = False) -> str:
     """A reservation key as people read it: hexadecimal, and what it says if it is one of ours."""
     parts = ReservationKey.decode(key)
     if parts is None:
         return f"{key:016x}"
-    if witness:  # nobody owns the witness by generation
+    if shared:  # nobody owns the witness or a volume by generation
         return f"{key:016x} (node {parts.node})"
     return f"{key:016x} (generation {parts.generation}, node {parts.node})"
 

@@ -13,7 +13,7 @@ from typing import Final
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.faults import SIMULATED_ONLY, FaultWord
 from hvcluster.model.scenario import Scenario
-from hvcluster.model.vocabulary import LunId
+from hvcluster.model.vocabulary import BLOCK_BYTES, LunId
 
 from .errors import Exit, Failure
 from .lab import LAB_TIME_SCALE, Lab, LabLun, LabNode, LabVm
@@ -31,11 +31,11 @@ assert set(_WHY_SIMULATED) == set(SIMULATED_ONLY)
 def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
     """The lab of a scenario, ten times faster than Windows."""
     witness = () if definition.witness_lun is None else (definition.witness_lun,)
-    luns = sorted({*witness, *(group.lun for group in definition.groups)})
+    luns = sorted({*witness, *(g.lun for g in definition.groups), *(volume.lun for volume in definition.volumes)})
     return Lab(
         name=definition.name,
         nodes=tuple(LabNode(n.id, n.name, n.weight, n.site, n.memory_mb) for n in definition.nodes),
-        luns=tuple(LabLun(LunId(lun), LUN_BYTES) for lun in luns),
+        luns=tuple(LabLun(LunId(lun), _lun_bytes(definition, LunId(lun))) for lun in luns),
         vms=tuple(
             LabVm(
                 g.name,
@@ -50,6 +50,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
                 g.resiliency_period_ms,
                 g.active_mb,
                 g.dirty_mb_per_s,
+                g.extent,
             )
             for g in definition.groups
             if not g.resources
@@ -63,7 +64,13 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
         tag_witness=definition.tag_witness,
         san_ports=(0,) * len(definition.paths),
         write_cache=write_cache,
+        volumes=definition.volumes,
     )
+
+
+def _lun_bytes(definition: ClusterDefinition, lun: LunId) -> int:
+    ends = [group.extent.end for group in definition.groups if group.extent is not None and group.lun == lun]
+    return max([LUN_BYTES, *(end * BLOCK_BYTES for end in ends)])
 
 
 def words(scenario: Scenario) -> frozenset[FaultWord]:

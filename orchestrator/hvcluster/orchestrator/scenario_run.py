@@ -15,7 +15,13 @@ from typing import Final
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.faults import OTHER_SIDE, FaultWord
-from hvcluster.model.invariants import Recorded, one_leader_a_term, one_owner_a_generation, one_writer
+from hvcluster.model.invariants import (
+    Recorded,
+    one_leader_a_term,
+    one_owner_a_generation,
+    one_writer,
+    one_writer_an_extent,
+)
 from hvcluster.model.scenario import Expectation, GroupSeen, Observation, Scenario, Step, unmet
 from hvcluster.model.vocabulary import US_PER_S
 
@@ -124,13 +130,18 @@ async def _verify(probe: Probe, driver: Driver) -> str:
 
 async def _judge(observer: Observer) -> str:
     """The invariants, from the array's own journal and the facts that nodes recorded."""
-    groups = {group.lun: group.name for group in observer.driver.definition.groups}
+    definition = observer.driver.definition
+    groups = {group.lun: group.name for group in definition.groups if group.extent is None}
+    extents = {group.name: (group.lun, group.extent) for group in definition.groups if group.extent is not None}
+    volumes = {volume.lun: volume.name for volume in definition.volumes}
+    rows = executed(await observer.journal())
     facts = [
         Recorded(told.line.kind, told.node, told.line.reason, dict(told.line.about))
         for told in await observer.all_facts()
     ]
     found = [
-        *one_writer(executed(await observer.journal()), groups),
+        *one_writer(rows, groups),
+        *one_writer_an_extent(rows, extents, volumes),
         *one_leader_a_term(facts),
         *one_owner_a_generation(facts),
     ]

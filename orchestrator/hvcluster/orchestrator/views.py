@@ -133,15 +133,22 @@ def _lun(picture: Picture, row: san_pb2.LunRow) -> Json:
                 "initiator": r.nexus.initiator,
                 "path": r.nexus.port,
                 "key": f"{r.key:016x}",
-                "meaning": key_text(r.key, lun_use(picture, row.lun) == "witness"),
+                "meaning": key_text(r.key, is_shared(picture, row.lun)),
             }
             for r in row.registrations
         ],
     }
 
 
+def is_shared(picture: Picture, number: int) -> bool:
+    """Whether a LUN is no group's: the witness, or a volume."""
+    definition = picture.definition
+    return number == definition.witness_lun or number in {volume.lun for volume in definition.volumes}
+
+
 def lun_use(picture: Picture, number: int) -> str:
     """What a LUN is for, in a word."""
     if picture.definition.witness_lun == number:
         return "witness"
-    return next((group.name for group in picture.definition.groups if group.lun == number), "free")
+    volume = next((volume.name for volume in picture.definition.volumes if volume.lun == number), None)
+    return volume or next((group.name for group in picture.definition.groups if group.lun == number), "free")

@@ -77,6 +77,7 @@ class StatusReply(_message.Message):
     REJECTED_MESSAGES_FIELD_NUMBER: _builtins.int
     MONOTONIC_US_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     cluster_id: _builtins.str
     node: _builtins.int
@@ -109,6 +110,8 @@ class StatusReply(_message.Message):
 
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AffinityRuleRow]: ...
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeRow]: ...
     def __init__(
         self,
         *,
@@ -132,14 +135,51 @@ class StatusReply(_message.Message):
         rejected_messages: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         monotonic_us: _builtins.int = ...,
         rules: _abc.Iterable[Global___AffinityRuleRow] | None = ...,
+        volumes: _abc.Iterable[Global___VolumeRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quorum_row", b"quorum_row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "rules", b"rules", "service", b"service", "term", b"term", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "rules", b"rules", "service", b"service", "term", b"term", "vms", b"vms", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class VolumeRow(_message.Message):
+    """A Cluster Shared Volume as the answering node reaches it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LUN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    lun: _builtins.int
+    state: _builtins.str
+    """VolumeState name"""
+    number: _builtins.int
+    """of this node's key there; 0 while it is no member"""
+    coordinator: _builtins.int
+    """node id; 0 for nobody"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        lun: _builtins.int = ...,
+        state: _builtins.str = ...,
+        number: _builtins.int = ...,
+        coordinator: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "lun", b"lun", "name", b"name", "number", b"number", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeRow: _TypeAlias = VolumeRow  # noqa: Y015
 
 @_typing.final
 class NodeRow(_message.Message):

@@ -59,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
     lab = made.add_argument_group("lab")
     lab.add_argument("--random-lab", action="store_true", help="a lab drawn from each seed instead of the one below")
     lab.add_argument("--nodes", type=int, default=plan.nodes, help=f"nodes, 1 to 64 [{plan.nodes}]")
-    lab.add_argument("--vms", type=int, default=plan.vms, help=f"VMs, one LUN each, 0 to 200 [{plan.vms}]")
+    lab.add_argument("--vms", type=int, default=plan.vms, help=f"VMs, 0 to 200 [{plan.vms}]")
+    lab.add_argument(
+        "--volumes", type=int, default=0, metavar="N", help="Cluster Shared Volumes with all VMs on them, 0 to 16 [0]"
+    )
     lab.add_argument("--no-witness", action="store_true", help="Node Majority instead of Node and Disk Majority")
     lab.add_argument("--paths", type=int, default=plan.paths, help=f"paths from each node, 0 to 4 [{plan.paths}]")
     lab.add_argument("--minutes", type=float, default=plan.minutes, help=f"virtual minutes [{plan.minutes:g}]")
@@ -91,6 +94,8 @@ def plan_of(asked: argparse.Namespace) -> Plan:
         Plan(),
         nodes=asked.nodes,
         vms=asked.vms,
+        volumes=asked.volumes,
+        on_volumes=asked.vms if asked.volumes else 0,
         witness=not asked.no_witness and asked.paths > 0,
         paths=asked.paths,
         minutes=asked.minutes,
@@ -104,8 +109,8 @@ def plan_of(asked: argparse.Namespace) -> Plan:
 def _check(made: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
     wrong: list[str] = []
     for name, least, most in (
-        ("nodes", 1, 64), ("vms", 0, 200), ("paths", 0, 4), ("seeds", 1, 10**9), ("first", 0, 2**62),
-        ("minutes", 0.1, 1440), ("fault_every", 0.1, 86400), ("workers", 1, 256),
+        ("nodes", 1, 64), ("vms", 0, 200), ("volumes", 0, 16), ("paths", 0, 4), ("seeds", 1, 10**9),
+        ("first", 0, 2**62), ("minutes", 0.1, 1440), ("fault_every", 0.1, 86400), ("workers", 1, 256),
     ):  # fmt: skip
         if not least <= getattr(asked, name) <= most:
             wrong.append(f"--{name.replace('_', '-')} is {getattr(asked, name)}; from {least} to {most}")

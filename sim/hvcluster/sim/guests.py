@@ -26,7 +26,7 @@ def switched_on(world: World, machine: Machine, effect: ef.StartVm) -> SimGuest:
     timing = machine.timing
     guest = Guest(
         effect.group, effect.lun, effect.generation, machine.node, effect.boot_delay_us, timing.guest_disk, paths,
-        effect.format_blank, timing.storage_resiliency, effect.image, effect.restore_us,
+        effect.format_blank, timing.storage_resiliency, effect.image, effect.restore_us, effect.extent,
     )  # fmt: skip
     return SimGuest(world, machine, effect.group, effect.generation, guest)
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.facts import Fact
-from hvcluster.model.scsi import Nexus, Status
+from hvcluster.model.scsi import Status
 from hvcluster.model.vocabulary import BLOCK_BYTES, Generation, LunId, NodeId, ReservationKey
 from hvcluster.node.core.effects import StartVm
-from hvcluster.node.core.journal import JOURNAL_LBA, Tail, decode, follow_problem, genesis, tail_after
+from hvcluster.node.core.journal import JOURNAL_LBA, decode, follow_problem, tail_after
 from hvcluster.san.core.effects import JournalEntry
+
+from .judge_volumes import JudgedDisk, JudgedVolume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,39 +31,6 @@ _REGISTERS = frozenset((_OUT + "REGISTER", _OUT + "REGISTER AND IGNORE EXISTING 
 _TAKES = frozenset((_OUT + "RESERVE", _OUT + "PREEMPT", _OUT + "PREEMPT AND ABORT"))
 
 
-class _Disk:
-    """What the judge knows of one group's LUN."""
-
-    __slots__ = (
-        "acknowledged",
-        "fence",
-        "generations",
-        "group",
-        "handed",
-        "online",
-        "payloads",
-        "registered",
-        "reserved",
-        "tails",
-        "taken",
-        "wrote",
-    )
-
-    def __init__(self, group: str) -> None:
-        self.group = group
-        self.fence = 0
-        self.online: set[int] = set()  # generations that completed step 5
-        self.handed = 0  # the newest generation whose paused VM was handed over
-        self.tails: list[Tail] = [genesis(group)]
-        self.payloads: list[bytes] = [b""]
-        self.acknowledged = 0
-        self.generations: set[Generation] = set()  # that wrote
-        self.wrote: Generation | None = None  # of the records that are being written
-        self.reserved = False
-        self.registered: dict[Nexus, int] = {}  # when, counted in commands of all LUNs
-        self.taken: dict[str, int] = {}  # when an initiator last reserved or preempted
-
-
 class Disks:
     """All groups' LUNs of one world."""
 
@@ -72,8 +41,15 @@ class Disks:
         self._broken = broken
         self._counts = counts
         self._refused = refused
-        self._disks = {group.lun: _Disk(group.name) for group in world.definition.groups}
-        self._by_group = {disk.group: disk for disk in self._disks.values()}
+        groups = world.definition.groups
+        self._by_group = {group.name: JudgedDisk(group.name, group.extent) for group in groups}
+        self._disks = {group.lun: self._by_group[group.name] for group in groups if group.extent is None}
+        self._volumes = {
+            volume.lun: JudgedVolume(world, broken, counts, refused, volume.lun) for volume in world.definition.volumes
+        }
+        for group in groups:
+            if group.extent is not None:
+                self._volumes[group.lun].extents.append(self._by_group[group.name])
         self._lives: dict[tuple[str, int], NodeId] = {}
         self._ended: set[tuple[str, int]] = set()
         self._commands = 0
@@ -82,6 +58,9 @@ class Disks:
 
     def journal(self, entry: JournalEntry) -> None:
         """The array executed or refused a command."""
+        if entry.lun in self._volumes:
+            self._volumes[entry.lun].journal(entry)
+            return
         disk = self._disks.get(entry.lun)
         if disk is None:
             return
@@ -90,7 +69,7 @@ class Disks:
         elif entry.status is Status.GOOD:
             self._reserved(disk, entry)
 
-    def _written(self, disk: _Disk, entry: JournalEntry) -> None:
+    def _written(self, disk: JudgedDisk, entry: JournalEntry) -> None:
         wrote, disk.wrote = disk.wrote, None
         if entry.status is Status.RESERVATION_CONFLICT:
             self._refused.add(entry.nexus.initiator)
@@ -113,7 +92,7 @@ class Disks:
 
     # reservations
 
-    def _reserved(self, disk: _Disk, entry: JournalEntry) -> None:
+    def _reserved(self, disk: JudgedDisk, entry: JournalEntry) -> None:
         """A PERSISTENT RESERVE OUT was carried out."""
         self._commands += 1
         nexus = entry.nexus
@@ -128,7 +107,7 @@ class Disks:
             raise self._broken(f"{entry.command} by {nexus} left {disk.group} without a holder: anybody may write")
         disk.reserved = held
 
-    def _registers(self, disk: _Disk, key: ReservationKey | None) -> None:
+    def _registers(self, disk: JudgedDisk, key: ReservationKey | None) -> None:
         """Step 1 before step 2: whoever registers runs no older VM of the group."""
         machine = self._world.machines.get(key.node) if key is not None else None
         sim = machine.guests.get(disk.group) if machine is not None else None
@@ -138,7 +117,7 @@ class Disks:
                 f"while its VM of generation {sim.generation} runs"
             )
 
-    def _takes(self, disk: _Disk, entry: JournalEntry) -> None:
+    def _takes(self, disk: JudgedDisk, entry: JournalEntry) -> None:
         """Step 3 before steps 4 and 5: nobody takes a disk that a newer generation has, or is taking."""
         key = ReservationKey.decode(entry.key) if entry.key is not None else None
         victim = ReservationKey.decode(entry.service_key) if entry.service_key else None
@@ -161,6 +140,9 @@ class Disks:
         generation = int(fact.get("generation") or 0)
         disk.fence = max(disk.fence, generation)
         disk.online.add(generation)
+        if disk.extent is not None:
+            self._volumes[LunId(int(fact.get("lun") or 0))].online(disk, generation)
+            return
         mine = ReservationKey(Generation(generation), fact.node).encode()
         initiator = initiator_name(self._world.definition.node_name(fact.node))
         taken = disk.taken.get(initiator, 0)
@@ -176,21 +158,30 @@ class Disks:
 
     def written(self, lun: LunId, lba: int, data: bytes, medium: mmap) -> None:
         """Blocks are about to be written."""
-        disk = self._disks.get(lun)
-        if disk is None:
+        blocks = len(medium) // BLOCK_BYTES
+        if lun in self._volumes:
+            disk = self._volumes[lun].written(lba, data)
+            disk.wrote = None
+            assert disk.extent is not None, "found by its extent"
+            if lba == disk.extent.first:
+                return
+            lba, blocks = lba - disk.extent.disk_first, disk.extent.disk_blocks
+        elif lun in self._disks:
+            disk = self._disks[lun]
+        else:
             return
         disk.wrote = None
         for at in range(0, len(data), BLOCK_BYTES):
             block = lba + at // BLOCK_BYTES
-            if block < JOURNAL_LBA or (block + 1) * BLOCK_BYTES >= len(medium):
+            if block < JOURNAL_LBA or block + 1 >= blocks:
                 continue
             self._record(disk, block - JOURNAL_LBA + 1, data[at : at + BLOCK_BYTES])
 
-    def _record(self, disk: _Disk, sequence: int, block: bytes) -> None:
+    def _record(self, disk: JudgedDisk, sequence: int, block: bytes) -> None:
         record = decode(block)
         if record is None:
             raise self._broken(f"what was written to {disk.group} as record {sequence} is not a record")
-        disk.wrote = record.generation
+        disk.wrote, disk.writer = record.generation, record.node
         disk.generations.add(record.generation)
         if sequence < len(disk.tails):
             if disk.tails[sequence] == tail_after(record):

@@ -9,7 +9,14 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from hvcluster.model.definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind
+from hvcluster.model.definition import (
+    ClusterDefinition,
+    GroupDefinition,
+    NodeDefinition,
+    TagWitnessKind,
+    on_volume,
+    volumes_of,
+)
 from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
 from hvcluster.model.vocabulary import LunId, MoveKind, NodeId, OfflineAction, PathName
@@ -24,6 +31,7 @@ MOST_VMS: Final = 40
 MOST_ROLES: Final = 3
 ROLES: Final = 0.3
 """How many labs have roles of resources."""
+MOST_VOLUMES: Final = 3
 RESILIENCY_MS: Final = (0, 5_000, 20_000, 60_000, 240_000)
 STORAGE_MS: Final = (0, 30_000, 600_000)
 FAULT_EVERY_S: Final = (5.0, 10.0, 20.0, 40.0, 90.0)
@@ -36,6 +44,7 @@ class Plan:
     `wishes`: from which number policies, affinity rules and sets are drawn; 0: every VM has the defaults.
     `tag_witness`: the witness is of this kind instead of a disk. `roles`: so many groups of resources, drawn from
     `role_draw`.
+    `volumes`: so many Cluster Shared Volumes there are, with the first `on_volumes` VMs on them, dealt out in turn.
     """
 
     nodes: int = 5
@@ -52,6 +61,8 @@ class Plan:
     tag_witness: TagWitnessKind | None = None
     roles: int = 0
     role_draw: int = 0
+    volumes: int = 0
+    on_volumes: int = 0
 
     def definition(self) -> ClusterDefinition:
         """The lab as nodes are given it."""
@@ -63,6 +74,8 @@ class Plan:
             for n in range(1, self.nodes + 1)
         )
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
+        volumes = volumes_of(self.volumes, LunId(self.vms + 2))
+        groups = tuple(on_volume(g, at, volumes) if at < self.on_volumes else g for at, g in enumerate(groups))
         rules: tuple[AffinityRule, ...] = ()
         sets: tuple[GroupSet, ...] = ()
         if self.wishes:
@@ -83,7 +96,7 @@ class Plan:
         return ClusterDefinition(
             "sim", "sim", nodes, groups, LunId(1) if self.witness and self.tag_witness is None else None, paths,
             with_values(defaults(self.profile), values), rules, sets, sites[0] if split and self.wishes % 2 else "",
-            self.tag_witness if self.witness else None,
+            self.tag_witness if self.witness else None, volumes,
         )  # fmt: skip
 
     def sentence(self) -> str:
@@ -96,6 +109,8 @@ class Plan:
             words.append(f"{self.roles} roles of resources ({self.role_draw})")
         if self.wishes:
             words.append(f"wishes {self.wishes}")
+        if self.volumes:
+            words.append(f"{self.volumes} volumes with {self.on_volumes} VMs")
         if self.connection_loss_detection:
             words.append("connection-loss detection")
         return ", ".join(words)
@@ -142,7 +157,8 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
         kinds = (None, TagWitnessKind.FILE_SHARE, TagWitnessKind.CLOUD, None)
         kind = kinds[draw.randrange(4)]
         plan = replace(plan, witness=plan.witness or kind is not None, tag_witness=kind)
-    return _with_roles(seed, replace(plan, properties=tuple(properties), wishes=wishes))
+    plan = replace(plan, properties=tuple(properties), wishes=wishes)
+    return _with_volumes(seed, _with_roles(seed, plan))
 
 
 def _with_roles(seed: int, plan: Plan) -> Plan:
@@ -151,6 +167,15 @@ def _with_roles(seed: int, plan: Plan) -> Plan:
     if draw.random() >= ROLES or not plan.paths:
         return plan
     return replace(plan, roles=1 + draw.randrange(MOST_ROLES), role_draw=draw.randrange(2**31))
+
+
+def _with_volumes(seed: int, plan: Plan) -> Plan:
+    """In a third of the labs some VMs, or all, lie on volumes; drawn apart, so that all else stays the same."""
+    draw = random.Random(f"{seed}/volumes")
+    if not plan.paths or not plan.vms or draw.random() >= 0.35:
+        return plan
+    shared = plan.vms if draw.random() < 0.6 else 1 + draw.randrange(plan.vms)
+    return replace(plan, volumes=1 + min(draw.randrange(MOST_VOLUMES), draw.randrange(MOST_VOLUMES)), on_volumes=shared)
 
 
 def _wished(draw: random.Random, group: GroupDefinition, nodes: int) -> GroupDefinition:

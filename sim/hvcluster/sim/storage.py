@@ -57,7 +57,10 @@ class SimArray:
         """First start: make the LUNs and let every node see them."""
         definition = self._world.definition
         self.alive = True
-        luns = [(group.lun, self._world.lun_blocks) for group in definition.groups]
+        luns = [(group.lun, self._world.lun_blocks) for group in definition.groups if group.extent is None]
+        for volume in definition.volumes:
+            ends = [g.extent.end for g in definition.groups if g.extent is not None and g.lun == volume.lun]
+            luns.append((volume.lun, max([self._world.lun_blocks, *ends])))
         if definition.witness_lun is not None:
             luns.append((definition.witness_lun, self._world.witness_blocks))
         for lun, blocks in luns:

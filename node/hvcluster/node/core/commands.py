@@ -288,6 +288,16 @@ class DropRule:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignVolume:
+    """Give a Cluster Shared Volume a coordinator. Ignored unless it has had `seen` of them so far."""
+
+    volume: str
+    seen: int
+    owner: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForceQuorum:
     """An administrator forced quorum: an epoch begins in which nobody is a member yet; generations jump to its own."""
 
@@ -332,6 +342,7 @@ Command: TypeAlias = (
     | UseWitness
     | PutRule
     | DropRule
+    | AssignVolume
 )
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -364,4 +375,5 @@ COMMANDS: tuple[type[Command], ...] = (
     UseWitness,
     PutRule,
     DropRule,
+    AssignVolume,
 )

@@ -26,6 +26,7 @@ from hvcluster.model.votes import Configuration, Voter
 
 from .commands import (
     AssignGroup,
+    AssignVolume,
     BeginMove,
     CancelMove,
     ChangeGroup,
@@ -56,15 +57,15 @@ from .commands import (
     SetWeight,
     UseWitness,
 )
-from .members import Group, Image, Member, fresh
+from .members import Group, Image, Member, Volume, fresh
 
-__all__ = ["Database", "Group", "Image", "Member"]
+__all__ = ["Database", "Group", "Image", "Member", "Volume"]
 
 
 class Database:
     """Nodes and groups by id and name; iterate `members` and `groups`, which are sorted."""
 
-    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "rules", "version")
+    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "rules", "version", "volumes")
 
     def __init__(self, image: Image) -> None:
         self.members: dict[NodeId, Member] = {m.id: m for m in sorted(image.members, key=lambda m: m.id)}
@@ -74,6 +75,7 @@ class Database:
         self.epoch = image.epoch
         self.forced = image.forced
         self.rules = image.rules
+        self.volumes: dict[str, Volume] = {v.name: v for v in sorted(image.volumes, key=lambda v: v.name)}
         self.version = 0  # rises with every change, so that readers can tell whether to look again
 
     @staticmethod
@@ -105,7 +107,9 @@ class Database:
                 )
             )
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
-        return Database(Image(members, tuple(groups), definition.has_witness, dynamic, rules=definition.rules))
+        volumes = tuple(Volume(volume.name) for volume in definition.volumes)
+        image = Image(members, tuple(groups), definition.has_witness, dynamic, rules=definition.rules, volumes=volumes)
+        return Database(image)
 
     def first_configuration(self) -> Configuration:
         """All nodes with weight vote; the witness does when that makes the votes odd (always, if votes are static)."""
@@ -115,7 +119,10 @@ class Database:
     def encode(self) -> bytes:
         """Canonical bytes of all of it."""
         members, groups = tuple(self.members.values()), tuple(self.groups.values())
-        return dump(Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced, self.rules))
+        volumes = tuple(self.volumes.values())
+        return dump(
+            Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced, self.rules, volumes)
+        )
 
     @staticmethod
     def decode(data: bytes) -> Database:
@@ -173,6 +180,8 @@ class Database:
                 changed = after != member
                 if after is not None:
                     self.members[after.id] = after
+            case AssignVolume():
+                changed = self._coordinate(command)
             case DefineGroup():
                 changed = self._define(command.definition)
             case RemoveGroup():
@@ -194,6 +203,8 @@ class Database:
         least = first_generation(command.epoch)
         for group in tuple(self.groups.values()):
             self.groups[group.name] = group.outranking(least)
+        for member in tuple(self.members.values()):
+            self.members[member.id] = replace(member, admission=max(member.admission, least))
         return self._form(command.reason)
 
     def _form(self, reason: str) -> bool:
@@ -209,7 +220,7 @@ class Database:
         if member is None or (member.up and member.incarnation >= command.incarnation):
             return False
         self.members[member.id] = replace(
-            member, up=True, incarnation=command.incarnation, store=command.store, isolated=False
+            member.admitted(), up=True, incarnation=command.incarnation, store=command.store, isolated=False
         )
         return True
 
@@ -273,8 +284,15 @@ class Database:
         self.members[member.id] = replace(member, drain=command.status)
         return True
 
+    def _coordinate(self, command: AssignVolume) -> bool:
+        volume, member = self.volumes.get(command.volume), self.members.get(command.owner)
+        if volume is None or member is None or not member.up or volume.changes != command.seen:
+            return False
+        self.volumes[volume.name] = Volume(volume.name, command.owner, volume.changes + 1, command.reason)
+        return True
+
     def _define(self, definition: GroupDefinition) -> bool:
-        taken = any(g.name == definition.name or g.definition.lun == definition.lun for g in self.groups.values())
+        taken = any(g.name == definition.name or g.definition.meets(definition) for g in self.groups.values())
         if taken:
             return False
         least = first_generation(self.epoch)
@@ -315,6 +333,9 @@ class Database:
                 if command.resumes and not self._handed(group, command):
                     return False
                 changed = group.assigned(command)
+                before = self.members.get(group.owner)
+                if group.definition.extent is not None and before is not None and group.generation:
+                    self.members[before.id] = before.admitted()
             case BeginMove():
                 if group.generation != command.seen or not group.runs or command.target == group.owner:
                     return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from hvcluster.model.definition import Extent
 from hvcluster.model.facts import Fact
 from hvcluster.model.resources import Entry as EntryPoint
 from hvcluster.model.resources import ResourceDefinition
@@ -99,6 +100,7 @@ class StartVm:
     may use, each with the login under which its key was found there; one that has logged in since is not to be used.
     `image`: it goes on from this memory instead, if the disk is as that says. `restore_us`: how long it takes to read a
     saved state, if it finds one on its disk.
+    `extent`: its blocks, where the LUN is a Cluster Shared Volume.
     """
 
     group: str
@@ -109,6 +111,7 @@ class StartVm:
     paths: tuple[tuple[PathName, int], ...] = ()
     image: GuestImage | None = None
     restore_us: int = 0
+    extent: Extent | None = None
 
 
 @value

@@ -11,7 +11,7 @@ from functools import partial
 
 from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.properties import Properties, Timing, watches_applications
-from hvcluster.model.scsi import Reservation
+from hvcluster.model.scsi import Keys, Reservation
 from hvcluster.model.vocabulary import (
     NOBODY,
     US_PER_MS,
@@ -25,7 +25,7 @@ from hvcluster.model.vocabulary import (
 )
 
 from .database import Database, Group
-from .disk import DiskOutcome, bring_online, join_path
+from .disk import DiskOutcome, bring_online
 from .events import VmStarted
 from .incoming import Incoming
 from .messages import GroupReport
@@ -33,8 +33,10 @@ from .migration import Migrations
 from .offline import POWER_OFF, Ending, ending_of, saving_us
 from .outbox import Outbox
 from .procedure import Answers, Paths, Procedures, ask_any
-from .reservation import READ_RESERVATION
-from .runs import Phase, Run, joining
+from .reservation import READ_KEYS, READ_RESERVATION
+from .run_paths import RunPaths
+from .runs import Phase, Run
+from .volumes import Volumes
 from .workloads import Workloads
 
 __all__ = ["ALIVE_TIMER", "RETRY_TIMER", "Groups", "Phase", "Run"]
@@ -47,27 +49,10 @@ class Groups:
     """All runs of this node, and the reports the leader has not taken in yet."""
 
     __slots__ = (
-        "_database",
-        "_incarnation",
-        "_incoming",
-        "_initiator",
-        "_logins",
-        "_me",
-        "_migrations",
-        "_out",
-        "_paths",
-        "_procedures",
-        "_ran",
-        "_starts",
-        "_time_scale",
-        "_timing",
-        "_watches",
-        "fresh",
-        "look_again",
-        "reports",
-        "runs",
-        "work",
-    )
+        "_database", "_incarnation", "_incoming", "_initiator", "_me", "_migrations", "_out", "_paths",
+        "_procedures", "_ran", "_starts", "_time_scale", "_timing", "_use", "_volumes", "_watches", "fresh",
+        "look_again", "reports", "runs", "work",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -83,6 +68,7 @@ class Groups:
         migrations: Migrations,
         incoming: Incoming,
         work: Workloads,
+        volumes: Volumes,
     ) -> None:
         self._me = me
         self._incarnation = incarnation
@@ -94,12 +80,15 @@ class Groups:
         self._time_scale = properties.time_scale
         self._starts = properties.concurrent_starts
         self._watches = watches_applications(properties.profile)
-        self._logins: dict[PathName, int] = {}
         self._out = out
         self._migrations = migrations
         self._incoming = incoming
         self.work = work
         work.started, work.stopped, work.changed = self.role_started, self.vm_stopped, self.role_changed
+        self._volumes = volumes
+        volumes.runs = lambda: self.runs.values()
+        volumes.changed = self._volumes_changed
+        self._use = RunPaths(lambda: self.runs, procedures, paths, volumes, work)
         self.runs: dict[str, Run] = {}
         self.reports: dict[str, GroupReport] = {}
         self.fresh = migrations.fresh
@@ -130,6 +119,7 @@ class Groups:
             elif not run.planned:
                 self._take_offline(now, run, group.cause if group.desired else "it is to be offline")
         self._incoming.look()
+        self._volumes.look(now)
         if member:
             mine = [g for g in database.groups.values() if g.owner == self._me and g.state is GroupState.PENDING]
             for group in sorted(mine, key=lambda g: -g.definition.policy.priority):
@@ -163,42 +153,41 @@ class Groups:
             run.since = None  # it is not its fault that it waits
             self._out.timer(RETRY_TIMER, now + self._timing.delay)
             return
-        run.phase = Phase.ARBITRATING
         run.since = now if run.since is None else run.since
+        if run.extent is not None and self._volumes.standing(run.lun) is None:
+            self._volumes.look(now)
+            self._out.timer(RETRY_TIMER, now + self._timing.delay)
+            return
+        run.phase = Phase.ARBITRATING
         reason = f"the database says node {self._me}, generation {run.generation}"
         self._out.fact(FactKind.DISK_ARBITRATING, reason, group=run.group, lun=run.lun, generation=run.generation)
-        steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
+        if run.extent is not None:
+            steps = self._volumes.online(run)
+        else:
+            steps = bring_online(self._out, self._paths, self._initiator, run.group, run.lun, run.key)
         self._procedures.start(now, f"disk:{run.group}", steps, partial(self._disk_done, run))
 
     def retry(self, now: Instant) -> None:
         """Start what waits, as far as it may."""
+        self._volumes.look(now)
         waiting = [run for run in self.runs.values() if run.phase is Phase.WAITING]
         for run in sorted(waiting, key=lambda run: -run.priority):
             self._begin(now, run)
 
     def path_up(self, now: Instant, path: PathName, login: int) -> None:
         """A path logged in: VMs may use it once their key is found there."""
-        self._logins[path] = login
+        self._use.logged_in(path, login)
         self.retry(now)
-        for run in tuple(self.runs.values()):
-            if run.phase in (Phase.BOOTING, Phase.RUNNING):
-                self._join(now, run, path)
+        self._use.offer(now)
 
     def path_down(self, path: PathName) -> None:
         """A path is lost; what was found on it says nothing of its next login."""
-        for run in self.runs.values():
-            run.paths.discard(path)
-            self._procedures.cancel(joining(run, path))
+        self._use.down(path)
 
-    def _join(self, now: Instant, run: Run, path: PathName) -> None:
-        name = joining(run, path)
-        if path not in run.paths and not self._procedures.active(name):
-            self._procedures.start(now, name, join_path(path, run.lun, run.key), partial(self._joined, run, path))
-
-    def _joined(self, run: Run, path: PathName, _: Instant, usable: bool) -> None:
-        if usable and self.runs.get(run.group) is run and run.phase in (Phase.BOOTING, Phase.RUNNING):
-            run.paths.add(path)
-            self.work.use_path(run, path, self._logins.get(path, 0))
+    def _volumes_changed(self, now: Instant) -> None:
+        """Paths of this node have its key on a volume: VMs there may use them, and others may start."""
+        self._use.offer(now)
+        self.retry(now)
 
     def _disk_done(self, run: Run, now: Instant, ended: tuple[DiskOutcome, tuple[PathName, ...]]) -> None:
         outcome, verified = ended
@@ -207,13 +196,12 @@ class Groups:
             case DiskOutcome.ONLINE:
                 run.phase = Phase.BOOTING
                 run.since = now
-                run.paths = set(verified) & set(self._paths())
-                paths = tuple((path, self._logins.get(path, 0)) for path in sorted(run.paths))
-                self.work.start(now, run, paths)
-                for path in self._paths():
-                    self._join(now, run, path)
+                self.work.start(now, run, self._use.verified(run, verified))
+                self._use.join(now, run)
             case DiskOutcome.NO_PATH:
                 run.phase = Phase.WAITING
+                if run.extent is not None:
+                    self._volumes.doubt(run.lun)
                 self._out.timer(RETRY_TIMER, now + self._timing.delay)
             case DiskOutcome.SUPERSEDED:
                 self._out.fact(FactKind.DISK_SUPERSEDED, outcome.value, **about)
@@ -253,6 +241,7 @@ class Groups:
 
     def vm_stopped(self, now: Instant, name: str, generation: Generation, cause: str, reason: str) -> None:
         """The VM of a run is off, or its resources are."""
+        self._volumes.stopped(name, generation)
         run = self.runs.get(name)
         if run is None or not run.has_resources:
             self._out.fact(FactKind.VM_STOPPED, reason, group=name, generation=generation, cause=cause)
@@ -285,9 +274,8 @@ class Groups:
     def _supersede(self, now: Instant, run: Run, group: Group | None) -> None:
         """The database no longer says that this run is ours: power off, leave the disk to its new owner."""
         run.planned = False
-        if group is None:
-            reason = "the group is gone"
-        else:
+        reason = "the group is gone"
+        if group is not None:
             reason = f"the owner is node {group.owner} under generation {group.generation}"
         move = self._migrations.gone(run.group)
         moved = move is not None and group is not None and group.resumes == move.move
@@ -308,8 +296,7 @@ class Groups:
             case Phase.BOOTING | Phase.RUNNING:
                 run.phase = Phase.STOPPING
                 run.since = now
-                for path in self._logins:
-                    self._procedures.cancel(joining(run, path))
+                self._use.leave(run)
                 run.saving_us = how.saving_us
                 self.work.stop(now, run, how, reason, moved)
             case Phase.STOPPING:
@@ -352,20 +339,17 @@ class Groups:
     def check_pending(self, now: Instant) -> None:
         """Give up what has been coming online, or going offline, for longer than PendingTimeout."""
         for run in tuple(self.runs.values()):
-            if (
-                run.phase is Phase.RUNNING
-                or run.since is None
-                or now - run.since < self._timing.pending + run.saving_us
-            ):
+            waited = 0 if run.since is None else now - run.since
+            if run.phase is Phase.RUNNING or waited < self._timing.pending + run.saving_us:
                 continue
             run.since = now
             if run.phase is Phase.STOPPING:
-                reason = "it did not shut down in time (PendingTimeout)"
-                self.work.stop(now, run, POWER_OFF, reason)
+                self.work.stop(now, run, POWER_OFF, "it did not shut down in time (PendingTimeout)")
                 continue
             reason = f"it was coming online for {self._timing.pending // 1000} ms without news (PendingTimeout)"
             self._out.fact(FactKind.RESOURCE_FAILED, reason, group=run.group, generation=run.generation)
             if run.phase is Phase.BOOTING:
+                self._volumes.stops(run)
                 self.work.stop(now, run, POWER_OFF, reason)
             else:
                 self._procedures.cancel(f"disk:{run.group}")
@@ -377,7 +361,7 @@ class Groups:
         for run in running:
             name = f"alive:{run.group}"
             if not self._procedures.active(name):
-                steps = ask_any(self._paths, run.lun, READ_RESERVATION)
+                steps = ask_any(self._paths, run.lun, READ_RESERVATION if run.extent is None else READ_KEYS)
                 self._procedures.start(now, name, steps, partial(self._alive, run))
             self.work.check(run)
         if running:
@@ -393,7 +377,9 @@ class Groups:
         payload = answers[0].payload
         if run.phase is not Phase.RUNNING or self.runs.get(run.group) is not run:
             return
+        if isinstance(payload, Keys):
+            self._volumes.alive(run, payload.keys)
         if isinstance(payload, Reservation) and payload.key != run.key.encode():
-            reason = "another key holds it" if payload.key else "nobody holds it"
-            self._out.fact(FactKind.DISK_LOST, reason, group=run.group, lun=run.lun, generation=run.generation)
+            why = "another key holds it" if payload.key else "nobody holds it"
+            self._out.fact(FactKind.DISK_LOST, why, group=run.group, lun=run.lun, generation=run.generation)
             self.work.stop(now, run, POWER_OFF, "the reservation on its disk is gone")

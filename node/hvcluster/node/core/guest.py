@@ -195,7 +195,7 @@ class Guest(GuestPower):
                 self._stop("saved", self._stop_reason, out)
             case GuestState.SIZING:
                 assert isinstance(payload, Capacity)
-                self._sized(now, payload.blocks, out)
+                self._sized(now, self._disk_blocks(payload.blocks), out)
             case GuestState.CHECKING:
                 assert isinstance(payload, bytes)
                 self._footer_read(now, payload, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from hvcluster.model.scsi import Capacity, Command, Payload, Read, ReadCapacity, Result, Sense, SenseKey, Status
+from hvcluster.model.scsi import Capacity, Command, Payload, Read, ReadCapacity, Result, Sense, SenseKey, Status, Write
 from hvcluster.model.vocabulary import BLOCK_BYTES, US_PER_MS, Instant, LunId, PathName
 
 from .effects import CancelTimer, SetTimer, SubmitScsi
@@ -37,7 +37,11 @@ class Outcome(Enum):
 class Channel:
     """One command in flight with its retries. Timers: `retry.NAME` (pause) and `disk.NAME` (the disk timeout)."""
 
-    def __init__(self, name: str, lun: LunId, timeout_us: int, first_token: int, token_step: int) -> None:
+    def __init__(
+        self, name: str, lun: LunId, timeout_us: int, first_token: int, token_step: int, first_block: int = 0
+    ) -> None:
+        """`first_block`: where the guest's disk begins on the LUN; commands count from there."""
+        self._first_block = first_block
         self.retry_timer: Final = f"retry.{name}"
         self.disk_timer: Final = f"disk.{name}"
         self._lun = lun
@@ -138,7 +142,17 @@ class Channel:
             return
         self._token = self._next_token
         self._next_token += self._token_step
-        out.append(SubmitScsi(self._token, paths[self._turn % len(paths)], self._lun, self._command))
+        out.append(SubmitScsi(self._token, paths[self._turn % len(paths)], self._lun, self._placed(self._command)))
+
+    def _placed(self, command: Command) -> Command:
+        """The command as the LUN has to be told."""
+        match command:
+            case Read(lba, blocks):
+                return Read(self._first_block + lba, blocks)
+            case Write(lba, data, fua):
+                return Write(self._first_block + lba, data, fua)
+            case _:
+                return command
 
     def _sensed(
         self, now: Instant, sense: Sense | None, paths: tuple[PathName, ...], out: list[GuestEffect]

@@ -9,6 +9,7 @@ from collections import deque
 from enum import Enum
 from typing import Final
 
+from hvcluster.model.definition import Extent
 from hvcluster.model.vocabulary import Generation, LunId, NodeId, PathName
 
 from .guest_boot import TailSearch
@@ -57,13 +58,17 @@ class GuestParts:
         freeze_us: int = 0,
         image: GuestImage | None = None,
         restore_us: int = 0,
+        extent: Extent | None = None,
     ) -> None:
         """`paths`: those up now. `format_blank`: may a blank LUN be formatted (None: in FIRST_GENERATION only).
 
         `freeze_us`: for how long it is frozen when its disk does not answer, before it is turned off.
         `image`: go on from this memory, if the disk is as it says; boot otherwise.
         `restore_us`: how long it takes to read a saved state, should there be one.
+        `extent`: its blocks of the LUN, None for all of them.
         """
+        first = extent.disk_first if extent is not None else 0
+        self._extent = extent
         self._freeze = Freeze(freeze_us)
         self._generation = generation
         self._node = node
@@ -72,8 +77,8 @@ class GuestParts:
         self._vm = vm
         self._format_blank = generation == FIRST_GENERATION if format_blank is None else format_blank
         self._state = GuestState.OFF
-        self._disk = Channel("main", lun, disk_timeout_us, first_token=0, token_step=2)
-        self._reader = Channel("fetch", lun, disk_timeout_us, first_token=1, token_step=2)
+        self._disk = Channel("main", lun, disk_timeout_us, first_token=0, token_step=2, first_block=first)
+        self._reader = Channel("fetch", lun, disk_timeout_us, first_token=1, token_step=2, first_block=first)
         self._search: TailSearch | None = None
         self._lun_blocks = 0
         self._last_data = 0  # highest sequence a client's record may get
@@ -92,6 +97,12 @@ class GuestParts:
         self._forced = False  # it shuts down without what waits
         self._held = 0  # the move that it is paused for, 0 while it is not
         self._held_fetches: list[Fetch] = []
+
+    def _disk_blocks(self, lun_blocks: int) -> int:
+        """How large its disk is, 0 where the LUN is too small for its extent."""
+        if self._extent is None:
+            return lun_blocks
+        return self._extent.disk_blocks if self._extent.end <= lun_blocks else 0
 
     @property
     def state(self) -> GuestState:

@@ -38,6 +38,7 @@ from .commands import (
     SetResource,
 )
 
+NEVER_ADMITTED = Generation(0)
 _RUNS = (GroupState.ONLINE, GroupState.PENDING)
 
 
@@ -47,6 +48,8 @@ class Member:
     move. `drains`: how many were begun. `isolated`: a member that is not heard and is waited for.
 
     `quarantined`: not taken in. `losses`: how often it left suddenly, as far as that still counts.
+    `admission`: the number that its key on Cluster Shared Volumes carries. It rises when the node becomes a member, and
+    whenever a VM on a volume that it owned is assigned anew, so that a key never outlives a VM that wrote under it.
     """
 
     id: NodeId
@@ -62,6 +65,11 @@ class Member:
     isolated: bool = False
     quarantined: bool = False
     losses: int = 0
+    admission: Generation = NEVER_ADMITTED
+
+    def admitted(self) -> Member:
+        """The same with a new key on volumes."""
+        return replace(self, admission=Generation(self.admission + 1))
 
     def after(self, command: NodeIsolated | NodeReturned | QuarantineNode | ReleaseNode | ForgetLosses) -> Member:
         """What it is when its isolation or its quarantine begins or ends; the same if the command's guard does not
@@ -263,6 +271,16 @@ def _asked(status: ResourceStatus, by: SetResource | FailNow) -> ResourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """One Cluster Shared Volume. `coordinator`: NOBODY until it has its first; `changes`: how many it has had."""
+
+    name: str
+    coordinator: NodeId = NOBODY
+    changes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """The whole database as a value, for snapshots. `epoch`: of the last forced quorum; `forced`: it still is."""
 
@@ -273,3 +291,4 @@ class Image:
     epoch: int = 0
     forced: bool = False
     rules: tuple[AffinityRule, ...] = ()
+    volumes: tuple[Volume, ...] = ()

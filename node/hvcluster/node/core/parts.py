@@ -35,6 +35,7 @@ from .resiliency import Resiliency
 from .roles import Roles
 from .saved import SavedState
 from .tag_witness import TagWitness
+from .volumes import Volumes
 from .witness import Witness
 from .workloads import Workloads
 
@@ -86,9 +87,12 @@ class Parts:
         self.migrations = Migrations(replica.get, properties, timing, out)
         self.incoming = Incoming(node, incarnation, replica.get, self.paths, out)
         self.work = Workloads(timing, out)
+        self.volumes = Volumes(
+            definition.volumes, node, incarnation, initiator, replica.get, self.procedures, self.paths, out
+        )
         self.groups = Groups(
             node, incarnation, initiator, replica.get, self.procedures, self.paths, timing,
-            properties, out, self.migrations, self.incoming, self.work,
+            properties, out, self.migrations, self.incoming, self.work, self.volumes,
         )  # fmt: skip
         self.isolation = Isolation(properties, quorum, self.groups, replica.get, out)
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay

@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.epochs import epoch_of
-from hvcluster.model.properties import Timing
+from hvcluster.model.properties import Timing, spreads_coordinators
 from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
 from hvcluster.model.votes import Configuration, Electorate, Voter, next_step
 
 from .commands import Command, Configure, EndForced, FormCluster, NodeDown, NodeUp
+from .coordinators import coordinators
 from .database import Database, Member
 from .heartbeats import Heartbeats, Peer
 from .presence import Presence
@@ -105,6 +106,9 @@ class Planner:
         if settled and not down and self._quorum.lease_stands(now):
             commands.extend(self._votes(now, database))
         commands.extend(self._roles.plan(now, database, {**down, **self._resiliency.waited_for}))
+        if database.volumes:
+            able = self._presence.able(database, set(down))
+            commands.extend(coordinators(database, able, spreads_coordinators(self._properties.profile)))
         return commands
 
     # membership

@@ -12,6 +12,7 @@ from hvcluster.model.vocabulary import DrainStatus, GroupState, Incarnation, Nod
 
 from .commands import (
     AssignGroup,
+    AssignVolume,
     BeginMove,
     CancelMove,
     ChangeGroup,
@@ -140,6 +141,8 @@ class Replica:
                 if resumes:
                     about["resumes"] = resumes
                 fact(FactKind.GROUP_ASSIGNED, f"{cause}; {rule}", **about)
+            case AssignVolume(volume, _, owner, reason):
+                fact(FactKind.VOLUME_ASSIGNED, reason, volume=volume, owner=owner)
             case Preempt(group, seen, cause):
                 fact(FactKind.GROUP_PREEMPTED, cause, group=group, generation=seen)
             case BeginMove(group, seen, target, cause, _, move_kind):

@@ -29,6 +29,7 @@ class Run:
     __slots__ = (
         "assigned",
         "boot_delay_us",
+        "extent",
         "format_blank",
         "generation",
         "group",
@@ -51,6 +52,7 @@ class Run:
         self.assigned = group  # as the database had it then
         self.generation = group.generation
         self.lun = group.definition.lun
+        self.extent = group.definition.extent
         self.key = ReservationKey(group.generation, me)
         self.boot_delay_us = boot_delay_us
         self.format_blank = not group.served

@@ -23,6 +23,7 @@ from hvcluster.model.vocabulary import (
     PathName,
     ResourceState,
     ServiceState,
+    VolumeState,
 )
 
 
@@ -84,6 +85,17 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeView:
+    """A Cluster Shared Volume as this node reaches it. `number`: of its key there, 0 while it is no member."""
+
+    name: str
+    lun: LunId
+    state: VolumeState
+    number: Generation
+    coordinator: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     service: ServiceState
     incarnation: Incarnation
@@ -105,3 +117,4 @@ class View:
     runs: tuple[RunView, ...]
     forced: bool
     rules: tuple[AffinityRule, ...]
+    volumes: tuple[VolumeView, ...]

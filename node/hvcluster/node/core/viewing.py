@@ -110,6 +110,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
         ),
         forced=database.forced,
         rules=database.rules,
+        volumes=tuple(core.volumes.views()),
     )
 
 

@@ -54,7 +54,9 @@ class Workloads:
             reason = f"its disk is reserved for this node alone; it {how}"
             self._out.fact(FactKind.VM_STARTING, reason, group=run.group, generation=run.generation)
             delay, blank = run.boot_delay_us, run.format_blank
-            self._out.add(StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image, run.restore_us))
+            self._out.add(
+                StartVm(run.group, run.generation, run.lun, delay, blank, paths, run.image, run.restore_us, run.extent)
+            )
             return
         run.since = None  # each resource has a PendingTimeout of its own
         control = ResourceControl(run.assigned, self._timing, self._out, self._ask)

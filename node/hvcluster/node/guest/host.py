@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Final, assert_never
 
+from hvcluster.model.definition import Extent
 from hvcluster.model.scsi import Command, Result
 from hvcluster.model.vocabulary import US_PER_S, Generation, LunId, PathName, VmHealth
 from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
@@ -84,8 +85,9 @@ class VmHost:
         format_blank: bool | None = None,
         image: GuestImage | None = None,
         restore_us: int = 0,
+        extent: Extent | None = None,
     ) -> None:
-        """Power a VM on. `paths`, `format_blank`, `image` and `restore_us` as in Guest.
+        """Power a VM on. `paths`, `format_blank`, `image`, `restore_us` and `extent` as in Guest.
 
         The same group and generation must not have run here before.
         """
@@ -106,6 +108,7 @@ class VmHost:
             self._freeze_us,
             image,
             restore_us,
+            extent,
         )
         machine = _Machine(self, group, guest, self._placement)
         self._machines[key] = machine

@@ -57,6 +57,7 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Start-ClusterResource": Cmdlet(("online",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Stop-ClusterResource": Cmdlet(("offline",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Test-ClusterResourceFailure": Cmdlet(("fail",), parameters=_NAME),
+    "Get-ClusterSharedVolumeState": Cmdlet(("get", "csv"), parameters={"Name": ARGUMENT}),
     "Get-ClusterQuorum": Cmdlet(("get", "quorum"), ()),
     "Get-ClusterLog": Cmdlet(
         ("get", "log"),
@@ -177,7 +178,7 @@ INSTEAD: Final[dict[str, str]] = {
 """What to do instead of some that are not emulated."""
 
 REASONS: Final[tuple[tuple[str, str], ...]] = (
-    ("SharedVolume", "there are no Cluster Shared Volumes"),
+    ("SharedVolume", "volumes are made with the lab ([[volume]])"),
     ("StorageSpacesDirect", "all storage is the one array"),
     ("FaultDomain", "a node's site is that of the lab file, and there is no other level"),
     ("AffinityRule", "a rule is about VMs; there are no Cluster Shared Volumes"),
@@ -219,7 +220,7 @@ Add-WorkgroupClusterNode Block-ClusterAccess Clear-ClusterNode Disable-ClusterSt
 Enable-ClusterStorageSpacesDirect Get-ClusterAccess Get-ClusterAffinityRule Get-ClusterCheckpoint
 Get-ClusterCredential Get-ClusterDiagnosticInfo Get-ClusterExcludedAdapter Get-ClusterFaultDomain
 Get-ClusterFaultDomainXML Get-ClusterGroupSet Get-ClusterGroupSetDependency Get-ClusterResourceDependency
-Get-ClusterResourceDependencyReport Get-ClusterResourceType Get-ClusterSharedVolume Get-ClusterSharedVolumeState
+Get-ClusterResourceDependencyReport Get-ClusterResourceType Get-ClusterSharedVolume
 Get-ClusterStorageSpacesDirect Get-ClusterVMMonitoredItem Grant-ClusterAccess Move-ClusterResource
 Move-ClusterSharedVolume New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
 New-WorkgroupCluster Remove-ClusterAccess Remove-ClusterCheckpoint

@@ -19,6 +19,7 @@ NOUNS: Final[dict[str, tuple[str, str, str]]] = {
         "resourcedependency",
         "What each resource depends on (Get-ClusterResourceDependency).",
     ),
+    "csv": ("nouns", "csv", "Shared volumes, as each node reaches them (Get-ClusterSharedVolumeState)."),
     "quorum": ("nouns", "quorum", "Witness and votes (Get-ClusterQuorum)."),
     "network": ("nouns", "network", "Heartbeat networks (Get-ClusterNetwork)."),
     "networkinterface": ("nouns", "networkinterface", "Nodes' interfaces (Get-ClusterNetworkInterface)."),

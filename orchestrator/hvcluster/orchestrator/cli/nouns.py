@@ -18,6 +18,7 @@ from .output import FORMS, render
 
 if TYPE_CHECKING:
     from hvcluster.orchestrator.driver import Addresses, Driver
+    from hvcluster.orchestrator.inventory import Row
     from hvcluster.orchestrator.picture import Picture
 
 
@@ -46,10 +47,12 @@ def _show(noun: str, names: tuple[str, ...], form: str, picture: Picture, addres
     kind = NOUNS[noun]
     rows = kind.rows(picture, addresses)
     if names:
-        known = {str(row[kind.columns[0]]): row for row in rows}
+        known: dict[str, list[Row]] = {}
+        for row in rows:
+            known.setdefault(str(row[kind.columns[0]]), []).append(row)
         if not known and picture.best is None:
             raise Failure(Exit.UNREACHABLE, "no node answers", "start one with `hvc start NODE`")
-        rows = [known[name] for name in dict.fromkeys(find(noun, name, known) for name in names)]
+        rows = [row for name in dict.fromkeys(find(noun, name, known) for name in names) for row in known[name]]
     text = render(rows, kind.columns, kind.wide, form)
     if text:
         click.echo(text)
@@ -60,6 +63,7 @@ node = _command("node", "The nodes, and whether they are members.", "Get-Cluster
 group = _command("group", "The groups (roles), where they are and in which state.", "Get-ClusterGroup")
 resource = _command("resource", "The resources of all groups, and the witness.", "Get-ClusterResource")
 resourcedependency = _command("resourcedependency", "What each resource depends on.", "Get-ClusterResourceDependency")
+csv = _command("csv", "The shared volumes, and how each node reaches them.", "Get-ClusterSharedVolumeState")
 quorum = _command("quorum", "The witness and the votes.", "Get-ClusterQuorum")
 network = _command("network", "The heartbeat networks.", "Get-ClusterNetwork")
 networkinterface = _command("networkinterface", "Each node's way to each network.", "Get-ClusterNetworkInterface")

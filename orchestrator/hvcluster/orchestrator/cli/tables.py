@@ -17,7 +17,7 @@ from hvcluster.orchestrator.driver import Addresses
 from hvcluster.orchestrator.lab import size_text
 from hvcluster.orchestrator.picture import Picture, key_text
 from hvcluster.orchestrator.state import Life, Role
-from hvcluster.orchestrator.views import lun_use, witness_holder
+from hvcluster.orchestrator.views import is_shared, lun_use, witness_holder
 
 if TYPE_CHECKING:
     from hvcluster.v1 import node_pb2
@@ -130,7 +130,7 @@ def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[Renderabl
             picture.node_name(row.owner),
             _word("UNMONITORED" if row.unmonitored else row.state),
             str(row.generation),
-            f"LUN {row.lun} {states.get('Physical Disk', '').lower()}",
+            f"LUN {row.lun} {states.get('Physical Disk', 'shared').lower()}",
             states.get("Virtual Machine", _how_many(row)).lower(),
             str(addresses.vms.get(row.name, "-")),
             *((row.reason,) if wide else ()),
@@ -154,9 +154,9 @@ def luns(picture: Picture) -> RenderableType:
     names = {initiator_name(node.name): node.name for node in picture.definition.nodes}
     for row in picture.luns:
         holder = next((r for r in row.registrations if r.holder), None)
-        use = lun_use(picture, row.lun)
+        use, shared = lun_use(picture, row.lun), is_shared(picture, row.lun)
         keys = [
-            f"{names.get(r.nexus.initiator, r.nexus.initiator)}/{r.nexus.port} {key_text(r.key, use == 'witness')}"
+            f"{names.get(r.nexus.initiator, r.nexus.initiator)}/{r.nexus.port} {key_text(r.key, shared)}"
             for r in row.registrations
         ]
         table.add_row(
