@@ -99,10 +99,10 @@ class Groups:
         self._migrations = migrations
         self._incoming = incoming
         self._volumes = volumes
-        volumes.runs = lambda: self.runs.values()
-        volumes.changed = self._volumes_changed
-        self._use = RunPaths(lambda: self.runs, procedures, paths, volumes, out)
         self.runs: dict[str, Run] = {}
+        volumes.runs = self.runs
+        volumes.changed = self._volumes_changed
+        self._use = RunPaths(self.runs, procedures, paths, volumes, out)
         self.reports: dict[str, GroupReport] = {}
         self.fresh = migrations.fresh
         """Reports made since they were last sent, those of migrations included."""
