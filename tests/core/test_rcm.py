@@ -202,8 +202,10 @@ def test_order_holds_whatever_happens_and_a_stop_ends_everything(
         bench.calm()
     assert len(bench.ended) == 1
     assert not bench.up
+    late = [call for call in bench.calls if call.entry is Entry.ONLINE]  # that nobody waits for any more
+    assert all(call.token < bench.terminated.get(call.resource.name, 0) for call in late)
     bench.pass_time(600)
-    assert not [call for call in bench.calls if call.entry is Entry.ONLINE]
+    assert [call for call in bench.calls if call.entry is Entry.ONLINE] == late
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -30,7 +30,8 @@ MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
-    "affinity", "group", "node_memory_mb", "nodes", "owners", "paths", "preferred_site", "profile", "properties",
+    "affinity", "group", "node_memory_mb", "nodes", "on_volumes", "owners", "paths", "preferred_site", "profile",
+    "properties",
     "set", "sites", "vm", "vms", "volumes", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (
@@ -107,6 +108,7 @@ class _Reader:
         memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
         sites, preferred_site = self._sites(lab, properties.profile)
         volumes = volumes_of(self._count(lab, "volumes", 0, 0, MAX_VOLUMES), LunId(vms + 2))
+        shared = self._count(lab, "on_volumes", vms, 0, MAX_VMS)
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
@@ -115,7 +117,11 @@ class _Reader:
                 for number, name in enumerate(self._nodes, 1)
             ),
             groups=tuple(
-                on_volume(replace(each, owner=owners[number]) if number < len(owners) else each, number, volumes)
+                on_volume(
+                    replace(each, owner=owners[number]) if number < len(owners) else each,
+                    number,
+                    volumes if number < shared else (),
+                )
                 for number, each in enumerate(self._groups(lab))
             )
             + tuple(roles),

@@ -36,6 +36,9 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield f"vms = {sum(1 for group in definition.groups if not group.resources)}"
     if definition.volumes:
         yield f"volumes = {len(definition.volumes)}"
+        shared = sum(group.extent is not None for group in definition.groups)
+        if shared != len(definition.groups):
+            yield f"on_volumes = {shared}"
     if len(definition.paths) != 1:
         yield f"paths = {len(definition.paths)}"
     if definition.tag_witness is not None:

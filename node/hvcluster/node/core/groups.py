@@ -86,10 +86,10 @@ class Groups:
         self.work = work
         work.started, work.stopped, work.changed = self.role_started, self.vm_stopped, self.role_changed
         self._volumes = volumes
-        volumes.runs = lambda: self.runs.values()
-        volumes.changed = self._volumes_changed
-        self._use = RunPaths(lambda: self.runs, procedures, paths, volumes, work)
         self.runs: dict[str, Run] = {}
+        volumes.runs = self.runs
+        volumes.changed = self._volumes_changed
+        self._use = RunPaths(self.runs, procedures, paths, volumes, work)
         self.reports: dict[str, GroupReport] = {}
         self.fresh = migrations.fresh
         """Reports made since they were last sent, those of migrations included."""

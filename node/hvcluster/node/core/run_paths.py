@@ -6,7 +6,6 @@ is brought to a disk is for `disk`, and for `volumes` where the disk lies on a C
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from hvcluster.model.vocabulary import Instant, PathName
@@ -26,12 +25,7 @@ class RunPaths:
     __slots__ = ("_logins", "_paths", "_procedures", "_runs", "_volumes", "_work")
 
     def __init__(
-        self,
-        runs: Callable[[], dict[str, Run]],
-        procedures: Procedures,
-        paths: Paths,
-        volumes: Volumes,
-        work: Workloads,
+        self, runs: dict[str, Run], procedures: Procedures, paths: Paths, volumes: Volumes, work: Workloads
     ) -> None:
         self._runs = runs
         self._procedures = procedures
@@ -47,13 +41,13 @@ class RunPaths:
     def down(self, path: PathName) -> None:
         """A path is lost."""
         self._volumes.path_down(path)
-        for run in self._runs().values():
+        for run in self._runs.values():
             run.paths.discard(path)
             self._procedures.cancel(joining(run, path))
 
     def offer(self, now: Instant) -> None:
         """Let the VMs that run here have every path that is up."""
-        for run in tuple(self._runs().values()):
+        for run in tuple(self._runs.values()):
             if run.phase in _USE:
                 self.join(now, run)
 
@@ -70,7 +64,7 @@ class RunPaths:
                 self._joined(run, path, now, True)
 
     def _joined(self, run: Run, path: PathName, _: Instant, usable: bool) -> None:
-        if usable and self._runs().get(run.group) is run and run.phase in _USE:
+        if usable and self._runs.get(run.group) is run and run.phase in _USE:
             run.paths.add(path)
             self._work.use_path(run, path, self._logins.get(path, 0))
 

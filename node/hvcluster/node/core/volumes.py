@@ -83,7 +83,7 @@ class Volumes:
         self._paths = paths
         self._out = out
         self._volumes = {volume.lun: _Volume(volume.name) for volume in volumes}
-        self.runs: Callable[[], Iterable[Run]] = tuple
+        self.runs: dict[str, Run] = {}
         """All runs of this node."""
         self.ending: set[tuple[str, int, LunId]] = set()
         """VMs that were told to stop and whose run is forgotten: group, generation, LUN."""
@@ -98,7 +98,7 @@ class Volumes:
         return ReservationKey(database.members[self._me].admission, self._me).encode()
 
     def _users(self, lun: LunId) -> list[Run]:
-        return [run for run in self.runs() if run.lun == lun and run.phase in _USES]
+        return [run for run in self.runs.values() if run.lun == lun and run.phase in _USES]
 
     def _idle(self, lun: LunId) -> bool:
         return not self._users(lun) and not any(lun == other for _, _, other in self.ending)

@@ -130,7 +130,7 @@ def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[Renderabl
             picture.node_name(row.owner),
             _word("UNMONITORED" if row.unmonitored else row.state),
             str(row.generation),
-            f"LUN {row.lun} {states.get('Physical Disk', 'shared').lower()}",
+            f"LUN {row.lun} {states.get('Physical Disk', 'shared' if states else '').lower()}",
             states.get("Virtual Machine", _how_many(row)).lower(),
             str(addresses.vms.get(row.name, "-")),
             *((row.reason,) if wide else ()),
@@ -143,7 +143,7 @@ def groups(picture: Picture, addresses: Addresses, wide: bool) -> list[Renderabl
 def _how_many(row: node_pb2.GroupRow) -> str:
     """Of a role: how many of its resources are online."""
     online = sum(1 for resource in row.resources if resource.state == "ONLINE")
-    return f"{online} of {len(row.resources)} resources"
+    return f"{online} of {len(row.resources)} resources" if row.resources else ""
 
 
 def luns(picture: Picture) -> RenderableType:
