@@ -264,6 +264,19 @@ def test_a_role_that_fails_ends_in_order_and_says_which_resource_it_was() -> Non
     assert FactKind.RESTARTS_SPENT in bench.facts
 
 
+def test_nothing_begins_on_what_is_about_to_leave() -> None:
+    """Two lean on one that is taken offline: who has left first does not come back while the other is leaving."""
+    address, web = chain("Address", "Web")
+    bench = Bench(role(address, web, replace(web, name="Shop")))
+    bench.calm()
+    bench.wish(SetResource("Shop", "Address", False))
+    assert [call.entry for call in bench.calls] == [Entry.OFFLINE] * 2
+    bench.answer(0, True)
+    assert [call.entry for call in bench.calls] == [Entry.OFFLINE]
+    bench.calm()
+    assert set(bench.states().values()) == {ResourceState.OFFLINE}
+
+
 def test_a_call_that_never_returns_ends_the_monitor_once() -> None:
     """DeadlockTimeout 300 s after the call, and not again before the monitor is gone."""
     bench = Bench(role(*chain("Web")))

@@ -117,6 +117,7 @@ BAD = {
     "a volume on no LUN": (GOOD + VOLUME.replace("lun = 5", "lun = 6"), 23, "does not exist"),
     "a volume on the witness": (GOOD + VOLUME.replace("lun = 5", "lun = 1"), 23, "cannot be a witness"),
     "two volumes of one name": (GOOD + VOLUME + VOLUME[VOLUME.index("[[volume]]") :], 25, "two volumes"),
+    "a role on a volume": (GOOD + VOLUME + '[[group]]\nname = "R"\nlun = 5\n', 26, "in use by a shared volume"),
     "a size without a volume": (GOOD + 'size = "1 MiB"\n', 18, "leave size out"),
     "a size that is none": (GOOD + ON + 'size = "1 MB"\n', 27, "is no size"),
     "wrong type": (GOOD.replace('name = "C1"', "name = 3"), 2, "name must be a text in quotes, not a whole number"),

@@ -207,6 +207,16 @@ def test_labs_and_schedules_are_drawn_from_the_seed_alone() -> None:
     assert words == set(FaultWord) - never - mending
 
 
+def test_every_disk_of_a_drawn_lab_has_a_lun_of_its_own() -> None:
+    """VMs, volumes, roles and the witness: whatever is drawn together, nobody is given another one's LUN."""
+    for seed in range(300):
+        definition = random_plan(seed, Plan()).definition()
+        luns = [group.lun for group in definition.groups if group.extent is None]
+        luns += [volume.lun for volume in definition.volumes]
+        luns += [definition.witness_lun] if definition.witness_lun is not None else []
+        assert len(luns) == len(set(luns)), seed
+
+
 def test_coverage_adds_up_in_any_order_and_names_what_was_never_seen() -> None:
     """A blind spot is visible: the table names faults and facts without a count."""
     done = [run_one(WISH, seed) for seed in (1, 2, 3)]

@@ -102,12 +102,12 @@ class _Reader:
         self._vms = tuple(f"D{number}" for number in range(1, vms + 1))
         disk, tag = self._witness(lab)
         owners = self._owners(lab)
-        roles = read_groups(lab.get("group", []), self._vms, self._nodes, self._wrong)
+        volumes = volumes_of(self._count(lab, "volumes", 0, 0, MAX_VOLUMES), LunId(vms + 2))
+        roles = read_groups(lab.get("group", []), self._vms, self._nodes, vms + 2 + len(volumes), self._wrong)
         rules, sets = self._rules_and_sets(lab)
         properties = self._properties(lab)
         memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
         sites, preferred_site = self._sites(lab, properties.profile)
-        volumes = volumes_of(self._count(lab, "volumes", 0, 0, MAX_VOLUMES), LunId(vms + 2))
         shared = self._count(lab, "on_volumes", vms, 0, MAX_VMS)
         return ClusterDefinition(
             name=self._name[:15],

@@ -24,9 +24,9 @@ _AT: Final = ("lab", "group")
 
 
 def read_groups(
-    tables: object, vms: Collection[str], nodes: Collection[str], wrong: Complaints
+    tables: object, vms: Collection[str], nodes: Collection[str], first_lun: int, wrong: Complaints
 ) -> list[GroupDefinition]:
-    """All roles of a lab."""
+    """All roles of a lab, on LUNs from `first_lun` on."""
     if not isinstance(tables, list) or len(tables) > MAX_GROUPS or not all(isinstance(each, dict) for each in tables):
         wrong.add(("lab",), f"`group` is no list of at most {MAX_GROUPS} tables; write each as [[lab.group]]", "group")
         return []
@@ -45,7 +45,7 @@ def read_groups(
         if owner is not None and (type(owner) is not int or not 1 <= owner <= len(nodes)):
             wrong.add(path, f"`owner` is {shown(owner)}; write an id from 1 to {len(nodes)}", "owner")
             owner = None
-        lun = LunId(len(vms) + 2 + at)
+        lun = LunId(first_lun + at)
         first = None if owner is None else NodeId(owner)
         found.append(role(str(name), lun, _resources(path, table, lun, wrong), first))
     names = [each.name for group in found for each in group.resources]

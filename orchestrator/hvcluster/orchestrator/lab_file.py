@@ -98,9 +98,10 @@ def _lab(top: Section) -> Lab:
     owners = partial(_owners, nodes=nodes), partial(_owner, nodes=nodes)
     volumes = lab_volumes.volumes(top, luns, witness)
     vms = lab_volumes.placed(top, vms, on_volumes, volumes, luns)
-    roles = lab_groups.groups(top, {lun.id for lun in luns}, vms, witness, *owners)
+    shared = {volume.lun: name for name, volume in volumes.items()}
+    roles = lab_groups.groups(top, {lun.id for lun in luns}, shared, vms, witness, *owners)
     rules, sets = lab_policies.rules_and_sets(top, [*(vm.name for vm in vms), *(role.name for role in roles)])
-    lab_volumes.check_disks(top, {lun.id for lun in luns}, vms, {volume.lun: name for name, volume in volumes.items()})
+    lab_volumes.check_disks(top, {lun.id for lun in luns}, vms, shared)
     _check_tie_breaker(top, properties, nodes)
     bus_kind, bus_ports = _buses(top)
     san_ports = _san(top)

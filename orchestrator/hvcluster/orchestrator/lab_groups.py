@@ -27,10 +27,16 @@ Owner = Callable[[Section], "NodeId | None"]
 
 
 def groups(
-    top: Section, luns: Collection[LunId], vms: Sequence[LabVm], witness: LunId | None, owners: Owners, owner: Owner
+    top: Section,
+    luns: Collection[LunId],
+    volumes: Collection[LunId],
+    vms: Sequence[LabVm],
+    witness: LunId | None,
+    owners: Owners,
+    owner: Owner,
 ) -> tuple[GroupDefinition, ...]:
-    """All roles; `luns` are those that exist."""
-    taken = {vm.lun: f"VM {vm.name!r}" for vm in vms}
+    """All roles; `luns` are those that exist, `volumes` those that are shared."""
+    taken = {vm.lun: f"VM {vm.name!r}" for vm in vms} | dict.fromkeys(volumes, "a shared volume")
     if witness is not None:
         taken[witness] = "the witness"
     found: list[GroupDefinition] = []

@@ -84,7 +84,7 @@ class Plan:
             how = random.Random(f"{self.wishes}/moves")
             groups = tuple(_moving(how, group) for group in groups)
             rules, sets = _rules(draw, groups), _sets(draw, groups)
-        groups += roles(self.roles, self.role_draw, self.vms + 2)
+        groups += roles(self.roles, self.role_draw, self.vms + 2 + self.volumes)
         values: dict[str, Setting] = {
             "connection_loss_detection": self.connection_loss_detection,
             "retry_period_on_failure_ms": 120_000,  # an hour would outlast the run

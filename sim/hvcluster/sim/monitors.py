@@ -44,6 +44,8 @@ class SimMonitor:
         self._world = world
         self._machine = machine
         self.life = 0
+        self._dead = False
+        """It has died, and nobody has noticed: calls reach nobody."""
         self.stuck = False
         """No call returns, until the monitor is ended."""
         self.hosted: dict[tuple[str, str], Hosted] = {}
@@ -53,7 +55,7 @@ class SimMonitor:
     def begin(self) -> None:
         """A new life of the machine's service: nothing of the last one is left."""
         self.life += 1
-        self.stuck = False
+        self._dead = self.stuck = False
         self.hosted = {}
 
     def online(self, group: str) -> dict[str, Generation]:
@@ -70,6 +72,8 @@ class SimMonitor:
     def call(self, effect: ef.CallResource) -> None:
         """CallResource."""
         self._world.judge.roles.called(self._machine, effect)
+        if self._dead:
+            return
         key = (effect.group, effect.resource.name)
         hosted = self.hosted.setdefault(key, Hosted(effect.generation))
         if effect.entry in (Entry.ONLINE, Entry.OFFLINE, Entry.TERMINATE):
@@ -85,10 +89,12 @@ class SimMonitor:
         """It is gone with all that it hosts; another one is started."""
         if self._machine.alive:
             self.begin()
+            self._dead = True
             self._world.after(REBORN_US, self._reborn, self._machine.life)
 
     def _reborn(self, life: int) -> None:
         if self._machine.life == life:
+            self._dead = False
             self._machine.deliver(ev.MonitorDied("its process has ended"))
 
     def _done(self, life: int, effect: ef.CallResource, hosted: Hosted) -> None:

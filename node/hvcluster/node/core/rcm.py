@@ -220,9 +220,6 @@ class ResourceControl:
     def _wanted(self, held: Held) -> bool:
         return self.going and held.wanted
 
-    def _online(self) -> set[str]:
-        return {self._disk, *(h.name for h in self._held.values() if h.state is ResourceState.ONLINE)}
-
     def _kept(self) -> set[str]:
         """What may stay as it is: wanted, and with providers that may stay."""
         states = (ResourceState.ONLINE, ResourceState.ONLINE_PENDING)
@@ -235,6 +232,11 @@ class ResourceControl:
             for name in lost:
                 del kept[name]
 
+    def _lasting(self) -> set[str]:
+        """What is online and may stay so: nothing begins on what is about to leave."""
+        kept = self._kept()
+        return {self._disk, *(name for name in kept if self._held[name].state is ResourceState.ONLINE)}
+
     def _leaned_on(self, held: Held, kept: set[str]) -> bool:
         """Whether something that depends on it has to go first."""
         return any(h.up and held.name in h.mentions and h.name not in kept for h in self._held.values())
@@ -242,7 +244,7 @@ class ResourceControl:
     def _one(self, now: Instant, held: Held) -> bool:
         match held.state:
             case ResourceState.OFFLINE if held.call is None:
-                if self._wanted(held) and holds(held.needs, self._online()):
+                if self._wanted(held) and holds(held.needs, self._lasting()):
                     self._move(held, ResourceState.ONLINE_PENDING, "what it depends on is online")
                     self._ask(now, held, Entry.ONLINE)
                     return True
