@@ -36,7 +36,7 @@ def _chosen() -> list[Path]:
 
 
 FILES = _chosen()
-AT_ONCE = 3
+AT_ONCE = 2
 """Stories told at the same time: they wait most of the time, but each starts a dozen processes."""
 
 pytestmark = pytest.mark.timeout(600)

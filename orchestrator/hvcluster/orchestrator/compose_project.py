@@ -180,7 +180,8 @@ async def up(lab: Lab, name: str, image: str, progress: Progress = silent) -> As
     with tempfile.TemporaryDirectory(prefix=PREFIX) as kept:
         folder = Path(kept)
         _write(folder, lab, driver.definition, image)
-        compose = ("compose", "-p", called, "-f", str(folder / "compose.yaml"))
+        # One thing at a time: an engine that takes several endpoints from a network at once may never let go of it.
+        compose = ("compose", "--parallel", "1", "-p", called, "-f", str(folder / "compose.yaml"))
         try:
             progress(f"starting project {called}")
             await docker(*compose, "up", "-d", "--quiet-pull", limit_s=UP_S)
