@@ -28,6 +28,8 @@ LOOK_S: Final = 0.05
 """Between two looks while waiting."""
 REQUEST_S: Final = 60.0
 """A planned move waits for a boot; the product's own pending timeout is 180 s, more than a person waits."""
+RESTARTED: Final = "restarted"
+"""The code of a node whose cluster service started again before it could answer."""
 READ_S: Final = 10.0
 MAX_FACTS: Final = 200_000
 """Per node: a long campaign's worth; beyond it the rest is left out rather than the memory used up."""
@@ -131,27 +133,49 @@ class Observer:
 
     async def request(self, request: node_pb2.OperatorRequest, at: NodeId | None = None) -> node_pb2.OperatorReply:
         """Ask the cluster for a change, at a given node or at the one to believe. Raises Failure."""
-        addresses = await self.driver.addresses()
+        return _granted(await self._asked(request, await self._whom(at)))
+
+    async def insist(self, request: node_pb2.OperatorRequest, at: NodeId | None = None) -> node_pb2.OperatorReply:
+        """The same for a change that asked twice is asked once (pause, resume, stop).
+
+        A node whose cluster service starts again forgets what it was asked; it is asked again when it is back. Raises
+        Failure.
+        """
+        end = asyncio.get_running_loop().time() + REQUEST_S
+        while True:
+            whom = await self._whom(at)
+            reply = await self._asked(request, whom)
+            left = end - asyncio.get_running_loop().time()
+            if reply.ok or reply.code != RESTARTED or left <= 0:
+                return _granted(reply)
+
+            def back(picture: Picture, whom: NodeId = whom) -> bool:
+                answer = picture.answers.get(whom)
+                return picture.quorum and answer is not None and answer.service == "UP"
+
+            await self.until(back, "the node back in the cluster, to be asked again,", left)
+
+    async def _whom(self, at: NodeId | None) -> NodeId:
+        if at is not None:
+            return at
         picture = await self.look()
-        if at is None:
-            best = picture.best
-            if best is None:
-                raise Failure(Exit.UNREACHABLE, "no node answers", "start one with `hvc start NODE`")
-            at = NodeId(best.leader if best.quorum and NodeId(best.leader) in picture.answers else best.node)
-        address = addresses.nodes.get(at)
+        best = picture.best
+        if best is None:
+            raise Failure(Exit.UNREACHABLE, "no node answers", "start one with `hvc start NODE`")
+        return NodeId(best.leader if best.quorum and NodeId(best.leader) in picture.answers else best.node)
+
+    async def _asked(self, request: node_pb2.OperatorRequest, at: NodeId) -> node_pb2.OperatorReply:
+        name = next((node.name for node in self.driver.definition.nodes if node.id == at), f"node {at}")
+        address = (await self.driver.addresses()).nodes.get(at)
         if address is None:
-            raise Failure(Exit.UNREACHABLE, f"{picture.node_name(at)} cannot be reached", "see `hvc status`")
+            raise Failure(Exit.UNREACHABLE, f"{name} cannot be reached", "see `hvc status`")
         answer = await channels.unary(self.node_stub(address).Request, request, REQUEST_S)
         if answer.outcome is channels.Outcome.DEADLINE:
             raise Failure(
                 Exit.TIMEOUT, "the cluster did not answer in time", "it may still be going on: see `hvc status`"
             )
         if answer.reply is None:
-            raise Failure(
-                Exit.UNREACHABLE, f"{picture.node_name(at)} does not answer: {answer.detail}", "see `hvc status`"
-            )
-        if not answer.reply.ok:
-            raise Failure(_status_of(answer.reply.code), answer.reply.text or answer.reply.code)
+            raise Failure(Exit.UNREACHABLE, f"{name} does not answer: {answer.detail}", "see `hvc status`")
         return answer.reply
 
     async def facts(self, node: NodeId, address: Address, follow: bool = False, start: int = 0) -> AsyncIterator[Told]:
@@ -195,6 +219,12 @@ class Observer:
             text = f"the array does not show its journal: {error.details()}"
             raise Failure(Exit.UNREACHABLE, text, "start it with `hvc san start`") from None
         return rows
+
+
+def _granted(reply: node_pb2.OperatorReply) -> node_pb2.OperatorReply:
+    if not reply.ok:
+        raise Failure(_status_of(reply.code), reply.text or reply.code)
+    return reply
 
 
 def _status_of(code: str) -> Exit:

@@ -98,7 +98,7 @@ async def stop(
     if found.life is not Life.RUNNING:
         raise Failure(Exit.REFUSED, f"{found.name} is {found.life.value}", f"see `hvc start {found.name}`")
     request = node_pb2.OperatorRequest(stop_node=node_pb2.StopNodeRequest(node=found.node, shutdown=shutdown))
-    await observer.request(request, via or found.node)
+    await observer.insist(request, via or found.node)
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_S
     while loop.time() < end:

@@ -76,4 +76,4 @@ async def _one(driver: Driver, observer: Observer, node: NodeDefinition, tell: C
 
 
 async def _ask(observer: Observer, wish: node_pb2.SetNodePausedRequest) -> None:
-    await observer.request(node_pb2.OperatorRequest(set_node_paused=wish))
+    await observer.insist(node_pb2.OperatorRequest(set_node_paused=wish))
