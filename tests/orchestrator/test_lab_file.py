@@ -74,13 +74,43 @@ def test_the_compose_lab_is_good() -> None:
 @pytest.mark.parametrize("kind", list(TagWitnessKind))
 def test_a_witness_may_be_a_file(kind: TagWitnessKind) -> None:
     """wsfc.md 3.1: Node and File Share Majority, Node and Cloud Witness; a file without `kind` has a disk as before."""
-    lab = lab_file.parse(GOOD.replace("lun = 1\n[[vm]]", f'kind = "{kind.value}"\nport = 7300\n[[vm]]'))
+    newer = GOOD.replace("[cluster]\n", '[cluster]\nprofile = "ws2016"\n')
+    lab = lab_file.parse(newer.replace("lun = 1\n[[vm]]", f'kind = "{kind.value}"\nport = 7300\n[[vm]]'))
     assert (lab.witness_lun, lab.tag_witness, lab.witness_port) == (None, kind, 7300)
     definition = lab.definition("c1")
     assert definition.tag_witness is kind
     assert codec.load(ClusterDefinition, codec.dump(definition)) == definition
     assert votes_at_start(lab) == (3, 1)
     assert lab_file.parse(GOOD).tag_witness is None
+
+
+def _cloud(lines: str, profile: str = "ws2016") -> str:
+    newer = GOOD.replace("[cluster]\n", f'[cluster]\nprofile = "{profile}"\n')
+    return newer.replace("lun = 1\n[[vm]]", f'kind = "cloud"\n{lines}\n[[vm]]')
+
+
+def test_a_cloud_witness_may_be_an_account_of_a_blob_service(tmp_path: Path) -> None:
+    """Set-ClusterQuorum -CloudWitness -AccountName -AccessKey: the lab then starts no witness of its own."""
+    (tmp_path / "account").write_text("AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:10000/a\n")
+    (tmp_path / "lab.toml").write_text(_cloud('account = "account"'))
+    lab = lab_file.load(tmp_path / "lab.toml")
+    assert (lab.tag_witness, lab.own_witness) == (TagWitnessKind.CLOUD, None)
+    assert lab.witness_account == (tmp_path / "account").resolve()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (_cloud("port = 1", "ws2012r2"), "ws2012r2 has no cloud witness"),
+        (_cloud('account = "nowhere"'), "cannot be read"),
+        (_cloud('account = "nowhere"\nport = 7300'), "says itself where it is"),
+        (_cloud("").replace('"cloud"', '"file-share"\naccount = "a"'), "only a cloud witness has an account"),
+    ],
+)
+def test_an_account_that_cannot_be_meant_is_named(text: str, said: str) -> None:
+    """Before 2016 there was no cloud witness; a file that is not there holds no key."""
+    with pytest.raises(lab_file.LabInvalid, match=said):
+        lab_file.parse(text)
 
 
 VOLUME = """\

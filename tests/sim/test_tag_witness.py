@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.facts import FactKind
 from hvcluster.model.faults import Fault, FaultWord
@@ -90,6 +92,27 @@ def test_a_failed_witness_is_tried_again_after_its_restart_interval() -> None:
     world.run_for(60 * US_PER_S)
     assert seen(world, FactKind.WITNESS_HELD, began) == 1
     assert leader.core.state.log.configuration.witness
+
+
+@pytest.mark.conforms("cloud-witness")
+def test_a_key_that_was_changed_fails_the_cloud_witness_and_says_so() -> None:
+    """1569, not 1568: the service answers. Nothing is written, and the right key brings the witness back."""
+    plan = Plan(nodes=2, vms=2, profile="ws2016", tag_witness=TagWitnessKind.CLOUD)
+    world, hand = running(plan)
+    world.share.barred = True
+    version = world.share.file.version
+    world.run_for(60 * US_PER_S)
+    assert seen(world, FactKind.CLOUD_WITNESS_BARRED) == 1
+    assert seen(world, FactKind.CLOUD_WITNESS_UNREACHABLE) == 0
+    assert seen(world, FactKind.WITNESS_OFFLINE) == 1
+    assert world.share.file.version == version
+    leader = hand.leader()
+    assert leader is not None
+    assert not leader.core.state.log.configuration.witness
+    world.share.barred = False
+    world.run_for((RESTART_S + 60) * US_PER_S)
+    assert leader.core.state.log.configuration.witness
+    assert world.judge.problems() == []
 
 
 def test_a_failed_witness_is_tried_at_once_when_its_vote_is_needed() -> None:

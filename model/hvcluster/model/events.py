@@ -90,6 +90,7 @@ _ROWS: Final = (
     Event(1563, Level.ERROR, "the file share witness failed to come online"),
     Event(1564, Level.CRITICAL, "arbitration for the file share witness failed"),
     Event(1568, Level.ERROR, "the cloud witness cannot be reached"),
+    Event(1569, Level.ERROR, "the cloud witness refuses the account or its key"),
     Event(1569, Level.ERROR, "the cloud witness does not accept the access token"),
     Event(1573, Level.ERROR, "this node failed to form a cluster: the witness cannot be reached"),
     Event(1592, Level.INFORMATION, "communication with a node was lost and has come back"),

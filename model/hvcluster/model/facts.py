@@ -62,6 +62,7 @@ class FactKind(Enum):
     WITNESS_NOT_ONLINE = ("RES", 1563, "the file share witness cannot be brought online")
     WITNESS_NOT_WON = ("RES", 1564, "arbitration for the file share witness was lost")
     CLOUD_WITNESS_UNREACHABLE = ("RES", 1568, "the cloud witness does not answer")
+    CLOUD_WITNESS_BARRED = ("RES", 1569, "the cloud witness refuses the account or its key")
     WITNESS_MISSING = ("QUORUM", 1573, "this node cannot form: the witness does not answer")
     WITNESS_OFFLINE = ("RCM", 1069, "the witness has failed and is offline")
     GROUP_ASSIGNED = ("RCM", 1641, "a group got an owner")

@@ -38,6 +38,7 @@ class ShareOutcome(Enum):
 
     DONE = "it was carried out; the version is the file's version now"
     CHANGED = "the file has another version; nothing was written"
+    BARRED = "the account or its key was refused; nothing was carried out"
     UNKNOWN = "no answer: it may have been carried out, and may still be"
 
 
@@ -51,6 +52,7 @@ class ShareAnswer:
 
 
 UNANSWERED: Final = ShareAnswer(ShareOutcome.UNKNOWN)
+TURNED_AWAY: Final = ShareAnswer(ShareOutcome.BARRED)
 
 
 @value

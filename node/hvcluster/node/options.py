@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcluster.model import codec
-from hvcluster.model.definition import ClusterDefinition
+from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
 from hvcluster.model.vocabulary import MAX_NODES, NodeId, PathName
-from hvcluster.runtime import logs, loop, parent, ports, ready
+from hvcluster.runtime import blob_account, logs, loop, parent, ports, ready
 
 from .core.forcing import Start
 from .outside import TARGET_NAME, Addresses
+from .share import WitnessAddress
 
 STOP_TIMEOUT_S = 30.0
 
@@ -99,6 +100,8 @@ def parser() -> argparse.ArgumentParser:
     add("--bus", type=named, action="append", default=[], metavar="NAME=HOST:PORT", help="an MQTT broker; repeat")
     add("--path", type=named, action="append", default=[], metavar="NAME=HOST:PORT", help="to the array; repeat")
     add("--witness", type=address, metavar="HOST:PORT", help="of the file share or cloud witness, if there is one")
+    text = "the same for a cloud witness of a blob service: FILE holds the connection string of its account"
+    add("--witness-account", type=Path, metavar="FILE", help=text)
     add("--target", default=TARGET_NAME, metavar="NAME", help="the array's name (%(default)s)")
     add("--guest-bind", default=ports.LOOPBACK, metavar="HOST", help="where VMs listen (%(default)s)")
     add("--advertise", metavar="HOST", help="the host others reach this node and its VMs by (default: --guest-bind)")
@@ -151,9 +154,7 @@ def checked(arguments: argparse.Namespace) -> Options:
     problems.extend(
         f"--path: {path} is a path of the cluster and has no address" for path in definition.paths if path not in paths
     )
-    if (definition.tag_witness is None) != (arguments.witness is None):
-        kind = "no file share or cloud" if definition.tag_witness is None else f"a {definition.tag_witness.value}"
-        problems.append(f"--witness: the cluster has {kind} witness")
+    witness = _witness(arguments, definition.tag_witness, problems)
     if arguments.genesis_marker.resolve().is_relative_to(arguments.data.resolve()):
         problems.append("--genesis-marker: must lie outside --data, or it would be wiped with it")
     if arguments.force_quorum and arguments.prevent_quorum:
@@ -176,7 +177,7 @@ def checked(arguments: argparse.Namespace) -> Options:
         rejoin_empty=arguments.rejoin_empty,
         start=start,
         bind=arguments.bind,
-        addresses=Addresses(peers, buses, by_path, *hosts, arguments.target, arguments.witness),
+        addresses=Addresses(peers, buses, by_path, *hosts, arguments.target, witness),
         allow_chaos=arguments.allow_chaos,
         stop_timeout_s=arguments.stop_timeout,
         log=arguments.log,
@@ -187,6 +188,24 @@ def checked(arguments: argparse.Namespace) -> Options:
         die_with_parent=arguments.die_with_parent,
         parent_fd=arguments.parent_fd,
     )
+
+
+def _witness(arguments: argparse.Namespace, kind: TagWitnessKind | None, problems: list[str]) -> WitnessAddress | None:
+    where: WitnessAddress | None = arguments.witness
+    account: Path | None = arguments.witness_account
+    if account is not None and kind is not TagWitnessKind.CLOUD:
+        problems.append("--witness-account: the cluster has no cloud witness")
+    elif account is not None and where is not None:
+        problems.append("--witness, --witness-account: a cloud witness is at one place; leave one of them out")
+    elif account is not None:
+        try:
+            return blob_account.load(account)
+        except blob_account.BadAccount as error:
+            problems.append(f"--witness-account: {error}")
+    elif (kind is None) != (where is None):
+        there = "no file share or cloud" if kind is None else f"a {kind.value}"
+        problems.append(f"--witness: the cluster has {there} witness")
+    return where
 
 
 def _unique(option: str, pairs: list[tuple[str, tuple[str, int]]], problems: list[str]) -> dict[str, tuple[str, int]]:

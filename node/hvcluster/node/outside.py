@@ -39,7 +39,7 @@ from .monitor import WAYS_TO_BREAK, Monitor
 from .peers import Peers
 from .service import Service
 from .share import NAME as WITNESS_NAME
-from .share import ShareWire
+from .share import ShareWire, WitnessAddress
 from .wire import Membership
 
 TARGET_NAME: Final = "iqn.2026-01.lab.hvcluster:array"
@@ -69,7 +69,7 @@ class Addresses:
     guest_bind: str
     advertise: str
     target: str = TARGET_NAME
-    witness: tuple[str, int] | None = None
+    witness: WitnessAddress | None = None
     """Of the file share or cloud witness, where the cluster has one."""
 
 

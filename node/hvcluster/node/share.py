@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Final, Protocol, TypeAlias
 
 import grpc.aio
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.share import (
     MAX_FILE_BYTES,
     NO_FILE,
+    TURNED_AWAY,
     UNANSWERED,
     ReadFile,
     ShareAnswer,
@@ -25,6 +28,7 @@ from hvcluster.model.share import (
     WriteFile,
 )
 from hvcluster.runtime import channels
+from hvcluster.runtime.blob_account import BlobAccount
 from hvcluster.runtime.channels import Outcome
 from hvcluster.v1 import share_pb2, share_pb2_grpc
 
@@ -33,8 +37,13 @@ from .cuts import Cuts, Direction, Wire
 NAME: Final = "witness"
 """The only wire of its kind."""
 CONTAINER: Final = "msft-cloud-witness"
-_CHANGED: Final = (409, 412)
-"""Blob services answer a condition that does not hold with either."""
+_CHANGED: Final = (404, 409, 412)
+"""Blob services answer a condition that does not hold with one of these."""
+_BARRED: Final = (401, 403)
+
+
+WitnessAddress: TypeAlias = BlobAccount | tuple[str, int]
+"""An account of a blob service, or the host and port of a place that asks for none."""
 
 
 class Place(Protocol):
@@ -53,13 +62,13 @@ class ShareWire:
     """A node's wire to the witness. Without an address every question is UNKNOWN."""
 
     def __init__(
-        self, kind: TagWitnessKind | None, address: tuple[str, int] | None, cluster_id: str, cuts: Cuts, call_s: float
+        self, kind: TagWitnessKind | None, where: WitnessAddress | None, cluster_id: str, cuts: Cuts, call_s: float
     ) -> None:
         self._cuts = cuts
         self._call_s = call_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._place: Place | None = None
-        self._make = _place(kind, address, cluster_id)
+        self._make = _place(kind, where, cluster_id)
 
     def ask(self, request: ShareRequest, answer: Callable[[ShareAnswer], None]) -> None:
         """Ask; `answer` is called exactly once, within the time that a question may take."""
@@ -97,12 +106,12 @@ class ShareWire:
         return result
 
 
-def _place(kind: TagWitnessKind | None, address: tuple[str, int] | None, cluster_id: str) -> Callable[[], Place] | None:
-    if kind is None or address is None:
+def _place(kind: TagWitnessKind | None, where: WitnessAddress | None, cluster_id: str) -> Callable[[], Place] | None:
+    if kind is None or where is None:
         return None
-    if kind is TagWitnessKind.CLOUD:
-        return lambda: BlobPlace(address, cluster_id)
-    return lambda: FileSharePlace(address, cluster_id)
+    if kind is TagWitnessKind.CLOUD or isinstance(where, BlobAccount):
+        return lambda: BlobPlace(where, cluster_id)
+    return lambda: FileSharePlace(where, cluster_id)
 
 
 class FileSharePlace:
@@ -134,11 +143,12 @@ class FileSharePlace:
 
 
 class BlobPlace:
-    """A blob named by the cluster's id, written under If-Match, over HTTP."""
+    """A blob named by the cluster's id, written under If-Match, over HTTP or HTTPS."""
 
-    def __init__(self, address: tuple[str, int], cluster_id: str) -> None:
-        host, port = address
-        self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}/{CONTAINER}/{cluster_id}"
+    def __init__(self, where: WitnessAddress, cluster_id: str) -> None:
+        self._account = where if isinstance(where, BlobAccount) else None
+        self._container = f"{where.endpoint if isinstance(where, BlobAccount) else _plain(where)}/{CONTAINER}"
+        self._blob = f"{self._container}/{cluster_id}"
         self._session = ClientSession(timeout=ClientTimeout(total=None), trust_env=False)
 
     async def ask(self, request: ShareRequest, deadline_s: float) -> ShareAnswer:
@@ -153,10 +163,22 @@ class BlobPlace:
         except (TimeoutError, ClientError, OSError, ValueError):
             return UNANSWERED
 
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], data: bytes = b""
+    ) -> AbstractAsyncContextManager[ClientResponse]:
+        sent = dict(headers)
+        if method == "PUT":  # both are sent in any case, and what is sent is signed
+            sent |= {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
+        if self._account is not None:
+            sent = self._account.signed(method, url, sent, datetime.now(UTC))
+        return self._session.request(method, url, data=data or None, headers=sent)
+
     async def _get(self) -> ShareAnswer:
-        async with self._session.get(self._url) as response:
+        async with self._send("GET", self._blob, {}) as response:
             if response.status == 404:
                 return ShareAnswer(ShareOutcome.DONE)
+            if response.status in _BARRED:
+                return TURNED_AWAY
             tag = response.headers.get("ETag", "")
             if response.status != 200 or not tag:
                 return UNANSWERED
@@ -167,19 +189,34 @@ class BlobPlace:
 
     async def _put(self, data: bytes, expected: str) -> ShareAnswer:
         condition = {"If-None-Match": "*"} if expected == NO_FILE else {"If-Match": expected}
-        async with self._session.put(self._url, data=data, headers=condition) as response:
-            tag = response.headers.get("ETag", "")
-            if response.status in (200, 201, 204) and tag:
-                return ShareAnswer(ShareOutcome.DONE, b"", tag)
-            if response.status not in _CHANGED:
-                return UNANSWERED
+        status, tag = await self._write(data, condition)
+        if status == 404 and expected == NO_FILE and await self._made():
+            status, tag = await self._write(data, condition)
+        if status in (200, 201, 204) and tag:
+            return ShareAnswer(ShareOutcome.DONE, b"", tag)
+        if status in _BARRED:
+            return TURNED_AWAY
+        if status not in _CHANGED:
+            return UNANSWERED
         found = await self._get()
-        return (
-            found
-            if found.outcome is ShareOutcome.UNKNOWN
-            else ShareAnswer(ShareOutcome.CHANGED, found.data, found.version)
-        )
+        silent = found.outcome is not ShareOutcome.DONE
+        return found if silent else ShareAnswer(ShareOutcome.CHANGED, found.data, found.version)
+
+    async def _write(self, data: bytes, condition: dict[str, str]) -> tuple[int, str]:
+        headers = condition | {"x-ms-blob-type": "BlockBlob"}
+        async with self._send("PUT", self._blob, headers, data) as response:
+            return response.status, response.headers.get("ETag", "")
+
+    async def _made(self) -> bool:
+        """Make the container of a new account, as Set-ClusterQuorum does; of two that try, one does."""
+        async with self._send("PUT", f"{self._container}?restype=container", {}) as response:
+            return response.status in (201, 409)
 
     async def close(self) -> None:
         """Hang up."""
         await self._session.close()
+
+
+def _plain(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 from hvcluster.model.definition import (
@@ -107,9 +108,16 @@ class Lab:
     """Groups of resources; a VM is a group of its own."""
     witness_port: int = 0
     """Of the file share or cloud witness; 0 takes a free one."""
+    witness_account: Path | None = None
+    """The file with the connection string of a cloud witness that is not the lab's own."""
     write_cache: bool = False
     """Whether the array has a volatile cache: a kill is then a loss of power. Only scenarios ask for it."""
     volumes: tuple[VolumeDefinition, ...] = ()
+
+    @property
+    def own_witness(self) -> TagWitnessKind | None:
+        """The file share or cloud witness that runs as a process of the lab."""
+        return self.tag_witness if self.witness_account is None else None
 
     @property
     def paths(self) -> tuple[PathName, ...]:

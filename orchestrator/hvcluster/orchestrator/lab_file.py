@@ -13,13 +13,12 @@ from typing import Final, TypeVar, cast
 
 from hvcluster.model import properties as cluster_properties
 from hvcluster.model.complaints import WHOLE_LIMIT, NotToml, toml
-from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, Properties
 from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
 from hvcluster.model.vocabulary import BLOCK_BYTES, MAX_LUNS, MAX_NODES, LunId, NodeId
 
-from . import lab_groups, lab_policies, lab_volumes
+from . import lab_groups, lab_policies, lab_volumes, lab_witness
 from .lab import (
     BUS_KINDS,
     BUS_NAMES,
@@ -94,12 +93,12 @@ def _lab(top: Section) -> Lab:
     luns = _luns(top)
     on_volumes: dict[str, tuple[str, int]] = {}
     vms = _vms(top, nodes, on_volumes)
-    witness, tag_witness, witness_port = _witness(top, {lun.id for lun in luns}, vms)
+    witness = lab_witness.witness(top, {lun.id for lun in luns}, vms, properties.profile)
     owners = partial(_owners, nodes=nodes), partial(_owner, nodes=nodes)
-    volumes = lab_volumes.volumes(top, luns, witness)
+    volumes = lab_volumes.volumes(top, luns, witness.lun)
     vms = lab_volumes.placed(top, vms, on_volumes, volumes, luns)
     shared = {volume.lun: name for name, volume in volumes.items()}
-    roles = lab_groups.groups(top, {lun.id for lun in luns}, shared, vms, witness, *owners)
+    roles = lab_groups.groups(top, {lun.id for lun in luns}, shared, vms, witness.lun, *owners)
     rules, sets = lab_policies.rules_and_sets(top, [*(vm.name for vm in vms), *(role.name for role in roles)])
     lab_volumes.check_disks(top, {lun.id for lun in luns}, vms, shared)
     _check_tie_breaker(top, properties, nodes)
@@ -108,14 +107,14 @@ def _lab(top: Section) -> Lab:
     network = top.section("network")
     bind = network.text("bind", "127.0.0.1") or "127.0.0.1"
     network.finish()
-    _check_ports(top, bus_ports, san_ports, witness_port, vms)
+    _check_ports(top, bus_ports, san_ports, witness.port, vms)
     top.finish()
     return Lab(
         name=name,
         nodes=tuple(sorted(nodes, key=lambda node: node.id)),
         luns=tuple(sorted(luns, key=lambda lun: lun.id)),
         vms=tuple(vms),
-        witness_lun=witness,
+        witness_lun=witness.lun,
         properties=properties,
         rules=rules,
         sets=sets,
@@ -124,9 +123,10 @@ def _lab(top: Section) -> Lab:
         bus_ports=bus_ports,
         san_ports=san_ports,
         bind=bind,
-        tag_witness=tag_witness,
+        tag_witness=witness.kind,
         roles=roles,
-        witness_port=witness_port,
+        witness_port=witness.port,
+        witness_account=witness.account,
         volumes=tuple(volumes.values()),
     )
 
@@ -312,31 +312,6 @@ def _node_id(name: str, nodes: list[LabNode]) -> NodeId | None:
 
 def _node_remedy(name: str, nodes: list[LabNode]) -> str:
     return near(name, [node.name for node in nodes]) or "name a [[node]] of this lab"
-
-
-def _witness(top: Section, luns: set[LunId], vms: list[LabVm]) -> tuple[LunId | None, TagWitnessKind | None, int]:
-    """The LUN of a disk witness, or another kind and its port."""
-    section = top.section("witness")
-    kinds = {kind.value: kind for kind in TagWitnessKind}
-    kind = kinds.get(section.choice("kind", ("disk", *kinds), "disk"))
-    port = section.integer("port", 0, 65535, 0)
-    if kind is not None and section.has("lun"):
-        section.complain("lun", f"a {kind.value} witness is on no LUN", 'leave lun out, or write kind = "disk"')
-    if kind is None and section.has("port"):
-        section.complain("port", "a disk witness has no port", "leave port out")
-    if kind is None and section.has("kind") and not section.has("lun"):
-        section.complain("kind", "a disk witness needs a LUN", "write lun = and the number of a LUN")
-    number = section.integer("lun", 0, MAX_LUNS - 1)
-    if section.has("lun") and number is not None:
-        if LunId(number) not in luns:
-            section.complain(
-                "lun", f"the witness is on LUN {number}, which does not exist", lab_volumes.lun_remedy(luns, number)
-            )
-        users = [vm.name for vm in vms if vm.lun == number]
-        if users:
-            section.complain("lun", f"LUN {number} is in use by VM {users[0]!r}", "give the witness a LUN of its own")
-    section.finish()
-    return (None if number is None or kind is not None else LunId(number)), kind, port or 0
 
 
 def _check_tie_breaker(top: Section, properties: Properties, nodes: list[LabNode]) -> None:

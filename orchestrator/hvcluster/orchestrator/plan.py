@@ -94,7 +94,7 @@ def _choose_ports(lab: Lab, avoid: set[int]) -> Where:
         *((f"array port {at}", port) for at, port in enumerate(lab.san_ports)),
         *((f"node {node.name}", 0) for node in lab.nodes),
         *((f"VM {vm.name}", vm.port) for vm in lab.vms),
-        *([("witness", lab.witness_port)] if lab.tag_witness is not None else []),
+        *([("witness", lab.witness_port)] if lab.own_witness is not None else []),
     ]
     busy = [(what, ports.busy(lab.bind, port)) for what, port in wanted if port and not ports.is_free(port, lab.bind)]
     if busy:
@@ -115,7 +115,7 @@ def _choose_ports(lab: Lab, avoid: set[int]) -> Where:
         take(len(lab.san_ports)),
         take(len(lab.nodes)),
         take(len(lab.vms)),
-        take(int(lab.tag_witness is not None)),
+        take(int(lab.own_witness is not None)),
     )
 
 
@@ -157,12 +157,12 @@ def _san(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> ProcessSpec:
 
 
 def _witness(lab: Lab, directory: LabDir, where: Where) -> list[ProcessSpec]:
-    if lab.tag_witness is None:
+    if lab.own_witness is None:
         return []
     data, port = directory.data("witness"), where.witness[0]
     argv = python(
         "hvcluster.san.witness",
-        *("--kind", lab.tag_witness.value, "--data", str(data), "--bind", lab.bind, "--port", str(port)),
+        *("--kind", lab.own_witness.value, "--data", str(data), "--bind", lab.bind, "--port", str(port)),
     )
     return [ProcessSpec("witness", Role.WITNESS, argv, lab.bind, port, str(directory.log("witness")), data=str(data))]
 
@@ -184,6 +184,7 @@ def _nodes(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> list[Proce
             *_pairs("--bus", _named(BUS_NAMES, lab.bind, where.buses)),
             *_pairs("--path", _named(lab.paths, lab.bind, where.san)),
             *_pairs("--witness", [f"{lab.bind}:{there}" for there in where.witness]),
+            *_pairs("--witness-account", [str(lab.witness_account)] if lab.witness_account is not None else []),
             *("--guest-bind", lab.bind, "--advertise", lab.bind),
             *(("--allow-chaos",) if chaos else ()),
         )

@@ -6,14 +6,17 @@ no sense is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
 from aiohttp import web
 
 from hvcluster.model.share import MAX_FILE_BYTES, NO_FILE, ReadFile, ShareAnswer, ShareOutcome, ShareRequest, WriteFile
+from hvcluster.runtime.blob_account import BlobAccount
 from hvcluster.v1 import share_pb2, share_pb2_grpc
 
 from .share import Share, ShareError
@@ -22,6 +25,8 @@ SERVICE: Final = share_pb2.DESCRIPTOR.services_by_name["FileShare"].full_name
 CONTAINER: Final = "msft-cloud-witness"
 
 Failed = Callable[[OSError], None]
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_AUTHENTICATION_FAILED: Final = {"x-ms-error-code": "AuthenticationFailed"}
 
 
 class FileShare(share_pb2_grpc.FileShareServicer):
@@ -64,8 +69,19 @@ def _reply(answer: ShareAnswer) -> share_pb2.FileReply:
     return share_pb2.FileReply(done=answer.outcome is ShareOutcome.DONE, data=answer.data, version=answer.version)
 
 
-def blobs(share: Share, failed: Failed) -> web.Application:
-    """What a cloud witness needs of a blob service: GET, HEAD and a conditional PUT of one blob a cluster."""
+def blobs(share: Share, failed: Failed, account: BlobAccount | None = None) -> web.Application:
+    """What a cloud witness needs of a blob service: GET, HEAD and a conditional PUT of one blob a cluster.
+
+    With an account, only requests that are signed with its key are served, under `/ACCOUNT/`.
+    """
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if account is not None and not account.admits(
+            request.method, str(request.url), dict(request.headers), datetime.now(UTC)
+        ):
+            raise web.HTTPForbidden(text="the signature is not this account's", headers=_AUTHENTICATION_FAILED)
+        return await handler(request)
 
     def ask(request: web.Request, question: ShareRequest) -> ShareAnswer:
         try:
@@ -79,7 +95,7 @@ def blobs(share: Share, failed: Failed) -> web.Application:
     async def get(request: web.Request) -> web.Response:
         answer = ask(request, ReadFile())
         if answer.version == NO_FILE:
-            raise web.HTTPNotFound(text="there is no such blob")
+            raise web.HTTPNotFound(text="there is no such blob", headers={"x-ms-error-code": "BlobNotFound"})
         return web.Response(body=answer.data, headers={"ETag": f'"{answer.version}"'})
 
     async def put(request: web.Request) -> web.Response:
@@ -92,7 +108,8 @@ def blobs(share: Share, failed: Failed) -> web.Application:
             raise web.HTTPPreconditionFailed(text="the blob has another ETag")
         return web.Response(status=201, headers={"ETag": f'"{answer.version}"'})
 
-    application = web.Application(client_max_size=MAX_FILE_BYTES)
-    application.router.add_get(f"/{CONTAINER}/{{cluster}}", get)
-    application.router.add_put(f"/{CONTAINER}/{{cluster}}", put)
+    application = web.Application(client_max_size=MAX_FILE_BYTES, middlewares=[admit])
+    prefix = "" if account is None else urlsplit(account.endpoint).path
+    application.router.add_get(f"{prefix}/{CONTAINER}/{{cluster}}", get)
+    application.router.add_put(f"{prefix}/{CONTAINER}/{{cluster}}", put)
     return application

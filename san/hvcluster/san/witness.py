@@ -19,7 +19,7 @@ import grpc.aio
 from aiohttp import web
 
 from hvcluster.model.definition import TagWitnessKind
-from hvcluster.runtime import channels, logs, loop, parent, ports, ready, signals
+from hvcluster.runtime import blob_account, channels, logs, loop, parent, ports, ready, signals
 from hvcluster.v1 import share_pb2_grpc
 
 from .share import Share, ShareError
@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     kinds = [kind.value for kind in TagWitnessKind]
     parser.add_argument("--kind", choices=kinds, default=kinds[0], help="what it is (%(default)s)")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where the files lie")
+    text = "serve only who signs with this account; FILE holds its connection string (cloud only)"
+    parser.add_argument("--account", type=Path, metavar="FILE", help=text)
     parser.add_argument("--bind", default=ports.LOOPBACK, metavar="ADDRESS", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=0, help="0: any")
     parser.add_argument("--log", type=Path, metavar="FILE", help="default: standard error")
@@ -82,7 +84,8 @@ async def _serve_share(options: argparse.Namespace, share: Share, fail: Failed) 
 
 
 async def _serve_blobs(options: argparse.Namespace, share: Share, fail: Failed) -> End:
-    runner = web.AppRunner(blobs(share, fail), access_log=None)
+    account = None if options.account is None else blob_account.load(options.account)
+    runner = web.AppRunner(blobs(share, fail, account), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, options.bind, options.port).start()
@@ -108,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return loop.run(_serve(options, share), options.loop)
     except ports.PortBusy as error:
         return _give_up(EXIT_BUSY_PORT, str(error))
+    except blob_account.BadAccount as error:
+        return _give_up(EXIT_USAGE, f"--account: {error}")
     finally:
         share.close()
 

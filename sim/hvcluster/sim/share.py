@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hvcluster.model.share import UNANSWERED, ShareAnswer, ShareRequest, StoredFile, carried_out
+from hvcluster.model.share import TURNED_AWAY, UNANSWERED, ShareAnswer, ShareRequest, StoredFile, carried_out
 from hvcluster.model.vocabulary import NodeId
 from hvcluster.node.core import events as ev
 
@@ -28,6 +28,8 @@ class SimShare:
         self.life = 0
         self.file = StoredFile()
         self.slow_us = 0
+        self.barred = False
+        """Whether the key of the cluster's account is no more: everybody is turned away."""
         self.cut_out: set[NodeId] = set()
         """Nodes whose questions are lost."""
         self.cut_in: set[NodeId] = set()
@@ -51,7 +53,7 @@ class SimShare:
     @property
     def well(self) -> bool:
         """Whether nothing is wrong with it."""
-        return self.alive and not self.slow_us and not self.cut_out and not self.cut_in
+        return self.alive and not self.slow_us and not self.barred and not self.cut_out and not self.cut_in
 
     def ask(self, machine: Machine, token: int, request: ShareRequest) -> None:
         """A node asks for something."""
@@ -67,6 +69,9 @@ class SimShare:
             return
         if not self.alive:
             self._world.after(self._wire(), question.answer, UNANSWERED)  # nobody listens there
+            return
+        if self.barred:
+            self._world.after(self._wire(), self._returns, machine.node, self.life, question, TURNED_AWAY)
             return
         before = self.file
         self.file, answer = carried_out(before, request)

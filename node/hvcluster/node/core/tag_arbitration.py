@@ -39,6 +39,8 @@ def look() -> ShareSteps[Seen | Held]:
 def _seen(answer: ShareAnswer) -> Seen | Held:
     if answer.outcome is ShareOutcome.UNKNOWN:
         return Held.NO_PATH
+    if answer.outcome is ShareOutcome.BARRED:
+        return Held.BARRED
     if answer.version == NO_FILE:
         return Seen(TagRecord.blank(), NO_FILE)
     record = TagRecord.decode(answer.data)

@@ -30,6 +30,11 @@ PATIENCE_DELAYS = 3  # entries wait that long for a node that is heard before th
 RETRIES_A_LOOK = 4  # a check that failed is repeated that soon: one lost message is no failed witness
 
 
+def _silence(held: Held) -> FactKind:
+    """Why a cloud witness gives no answer that can be used."""
+    return FactKind.CLOUD_WITNESS_BARRED if held is Held.BARRED else FactKind.CLOUD_WITNESS_UNREACHABLE
+
+
 class TagWitness(Witness):
     """One node's side of a witness that is a file."""
 
@@ -132,7 +137,7 @@ class TagWitness(Witness):
             fact(FactKind.WITNESS_MISSING, f"{held.value}, and no quorum without its vote")
         elif not self._failing:
             self._failing = True
-            fact(FactKind.CLOUD_WITNESS_UNREACHABLE if cloud else FactKind.WITNESS_NOT_ONLINE, held.value)
+            fact(_silence(held) if cloud else FactKind.WITNESS_NOT_ONLINE, held.value)
 
     # voting and writing
 
@@ -267,7 +272,7 @@ class TagWitness(Witness):
         if not self._failing:
             self._failing = True
             cloud = self._kind is TagWitnessKind.CLOUD
-            kind = FactKind.CLOUD_WITNESS_UNREACHABLE if cloud else FactKind.WITNESS_CHECK_FAILED
+            kind = _silence(why) if cloud else FactKind.WITNESS_CHECK_FAILED
             self._out.fact(kind, why.value)
         if now >= self.lease_until() or why is Held.UNREADABLE:
             self._offline(now, why)

@@ -38,6 +38,7 @@ class Held(Enum):
     YES = "this node holds the witness"
     NO = "another node holds it (status 170)"
     NO_PATH = "it did not answer"
+    BARRED = "its service refuses our account or key"
     UNREADABLE = "what is on it is not a witness, or not all of it"
     NEEDLESS = "a leader was heard meanwhile: its vote is needed no more"
     BEHIND = "it knows of a newer database"
