@@ -84,6 +84,19 @@ def test_a_witness_may_be_a_file(kind: TagWitnessKind) -> None:
     assert lab_file.parse(GOOD).tag_witness is None
 
 
+def test_a_file_share_witness_may_lie_in_a_directory(tmp_path: Path) -> None:
+    """On a share that is mounted already; the lab starts no witness of its own then."""
+    text = GOOD.replace("lun = 1\n[[vm]]", 'kind = "file-share"\ndirectory = "share"\n[[vm]]')
+    (tmp_path / "lab.toml").write_text(text)
+    with pytest.raises(lab_file.LabInvalid, match="there is no directory"):
+        lab_file.load(tmp_path / "lab.toml")
+    (tmp_path / "share").mkdir()
+    lab = lab_file.load(tmp_path / "lab.toml")
+    assert (lab.witness_directory, lab.own_witness) == ((tmp_path / "share").resolve(), None)
+    with pytest.raises(lab_file.LabInvalid, match="only a file share witness"):
+        lab_file.parse(_cloud('directory = "share"'))
+
+
 def _cloud(lines: str, profile: str = "ws2016") -> str:
     newer = GOOD.replace("[cluster]\n", f'[cluster]\nprofile = "{profile}"\n')
     return newer.replace("lun = 1\n[[vm]]", f'kind = "cloud"\n{lines}\n[[vm]]')

@@ -15,10 +15,11 @@ from aiohttp import ClientSession
 
 from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.share import UNANSWERED, ReadFile, ShareAnswer, ShareOutcome, ShareRequest, WriteFile
+from hvcluster.node.core.tag_record import TagRecord
 from hvcluster.node.cuts import Cuts, Direction, Quality, Wire
 from hvcluster.node.share import CONTAINER, NAME, ShareWire
-from hvcluster.runtime import parent, ports, ready
-from hvcluster.san.share import FILE
+from hvcluster.runtime import parent, ports, ready, witness_file
+from hvcluster.runtime.witness_file import FILE
 
 DEADLINE_S = 20.0
 KINDS = list(TagWitnessKind)
@@ -161,3 +162,76 @@ async def test_one_directory_has_one_process(tmp_path: Path) -> None:
         )
     assert done.returncode == 2
     assert "in use by another process" in done.stderr
+
+
+@asynccontextmanager
+async def mounted(directory: Path, cluster: str = "c1") -> AsyncIterator[ShareWire]:
+    """A node's way to a share that it has mounted."""
+    share = ShareWire(TagWitnessKind.FILE_SHARE, directory, cluster, Cuts({Wire.WITNESS: (NAME,)}), DEADLINE_S)
+    try:
+        yield share
+    finally:
+        await share.close()
+
+
+@pytest.mark.conforms("usb-witness")
+async def test_a_directory_on_a_share_is_a_lock_for_all_who_have_mounted_it(tmp_path: Path) -> None:
+    """Of two writes over one version one is carried out; what was answered is in the file, and a late write is not."""
+    witness_file.prepare(tmp_path, "c1")
+    async with mounted(tmp_path) as one, mounted(tmp_path) as two:
+        assert await ask(one, ReadFile()) == ShareAnswer(ShareOutcome.DONE)
+        said = await asyncio.gather(*(ask(share, WriteFile(b"a", "")) for share in (one, two, one, two)))
+        assert sorted(answer.outcome.name for answer in said) == ["CHANGED"] * 3 + ["DONE"]
+        first = next(answer for answer in said if answer.outcome is ShareOutcome.DONE)
+        second = await ask(two, WriteFile(b"next", first.version))
+        assert await ask(one, WriteFile(b"late", first.version)) == ShareAnswer(
+            ShareOutcome.CHANGED, b"next", second.version
+        )
+    assert (tmp_path / "c1" / FILE).read_bytes().endswith(b"next")
+
+
+@pytest.mark.conforms("usb-witness")
+async def test_a_share_that_is_not_mounted_is_no_witness(tmp_path: Path) -> None:
+    """Where the share should be lies an empty directory: nobody makes a witness of his own there."""
+    async with mounted(tmp_path) as share:
+        assert await ask(share, WriteFile(b"mine", "")) == UNANSWERED
+        assert await ask(share, ReadFile()) == UNANSWERED
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.conforms("usb-witness")
+async def test_a_lock_that_somebody_holds_is_waited_for_and_ends_with_its_holder(tmp_path: Path) -> None:
+    """A machine that dies in the middle of a write leaves the old file and no lock."""
+    witness_file.prepare(tmp_path, "c1")
+    lock = tmp_path / "c1" / witness_file.LOCK
+    hold = (
+        f"import fcntl, sys; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
+    )
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        await holder.stdout.readline()
+        with pytest.raises(witness_file.Busy):
+            witness_file.ask(tmp_path, "c1", ReadFile(), 0.02)
+        async with mounted(tmp_path) as share:
+            asked = asyncio.create_task(ask(share, WriteFile(b"mine", "")))
+            holder.send_signal(SIGKILL)
+            assert (await asked).outcome is ShareOutcome.DONE
+    finally:
+        if holder.returncode is None:
+            holder.kill()
+        await holder.wait()
+
+
+async def test_what_is_not_a_witness_file_is_left_alone(tmp_path: Path) -> None:
+    """Somebody's file under that name is neither a witness nor overwritten."""
+    witness_file.prepare(tmp_path, "c1")
+    (tmp_path / "c1" / FILE).write_bytes(b"a letter")
+    async with mounted(tmp_path) as share:
+        found = await ask(share, ReadFile())
+        assert TagRecord.decode(found.data) is None
+        assert found.version
+        assert (await ask(share, WriteFile(b"mine", found.version))).outcome is ShareOutcome.CHANGED
+    assert (tmp_path / "c1" / FILE).read_bytes() == b"a letter"

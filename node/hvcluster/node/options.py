@@ -102,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     add("--witness", type=address, metavar="HOST:PORT", help="of the file share or cloud witness, if there is one")
     text = "the same for a cloud witness of a blob service: FILE holds the connection string of its account"
     add("--witness-account", type=Path, metavar="FILE", help=text)
+    text = "the same for a file share witness in a directory that every node has mounted"
+    add("--witness-directory", type=Path, metavar="DIR", help=text)
     add("--target", default=TARGET_NAME, metavar="NAME", help="the array's name (%(default)s)")
     add("--guest-bind", default=ports.LOOPBACK, metavar="HOST", help="where VMs listen (%(default)s)")
     add("--advertise", metavar="HOST", help="the host others reach this node and its VMs by (default: --guest-bind)")
@@ -191,21 +193,25 @@ def checked(arguments: argparse.Namespace) -> Options:
 
 
 def _witness(arguments: argparse.Namespace, kind: TagWitnessKind | None, problems: list[str]) -> WitnessAddress | None:
-    where: WitnessAddress | None = arguments.witness
+    """Where the file share or cloud witness is: at one place, of its kind."""
     account: Path | None = arguments.witness_account
+    directory: Path | None = arguments.witness_directory
+    given = [where for where in (arguments.witness, account, directory) if where is not None]
     if account is not None and kind is not TagWitnessKind.CLOUD:
         problems.append("--witness-account: the cluster has no cloud witness")
-    elif account is not None and where is not None:
-        problems.append("--witness, --witness-account: a cloud witness is at one place; leave one of them out")
+    elif directory is not None and kind is not TagWitnessKind.FILE_SHARE:
+        problems.append("--witness-directory: the cluster has no file share witness")
+    elif len(given) > 1:
+        problems.append("--witness, --witness-account, --witness-directory: a witness is at one place: give one")
     elif account is not None:
         try:
             return blob_account.load(account)
         except blob_account.BadAccount as error:
             problems.append(f"--witness-account: {error}")
-    elif (kind is None) != (where is None):
+    elif (kind is None) == bool(given):
         there = "no file share or cloud" if kind is None else f"a {kind.value}"
         problems.append(f"--witness: the cluster has {there} witness")
-    return where
+    return directory or arguments.witness
 
 
 def _unique(option: str, pairs: list[tuple[str, tuple[str, int]]], problems: list[str]) -> dict[str, tuple[str, int]]:

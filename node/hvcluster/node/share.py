@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 import grpc.aio
@@ -27,7 +28,7 @@ from hvcluster.model.share import (
     ShareRequest,
     WriteFile,
 )
-from hvcluster.runtime import channels
+from hvcluster.runtime import channels, witness_file
 from hvcluster.runtime.blob_account import BlobAccount
 from hvcluster.runtime.channels import Outcome
 from hvcluster.v1 import share_pb2, share_pb2_grpc
@@ -42,8 +43,8 @@ _CHANGED: Final = (404, 409, 412)
 _BARRED: Final = (401, 403)
 
 
-WitnessAddress: TypeAlias = BlobAccount | tuple[str, int]
-"""An account of a blob service, or the host and port of a place that asks for none."""
+WitnessAddress: TypeAlias = BlobAccount | Path | tuple[str, int]
+"""An account of a blob service, a directory on a share, or the host and port of a place of the lab."""
 
 
 class Place(Protocol):
@@ -109,6 +110,8 @@ class ShareWire:
 def _place(kind: TagWitnessKind | None, where: WitnessAddress | None, cluster_id: str) -> Callable[[], Place] | None:
     if kind is None or where is None:
         return None
+    if isinstance(where, Path):
+        return lambda: DirectoryPlace(where, cluster_id)
     if kind is TagWitnessKind.CLOUD or isinstance(where, BlobAccount):
         return lambda: BlobPlace(where, cluster_id)
     return lambda: FileSharePlace(where, cluster_id)
@@ -142,10 +145,44 @@ class FileSharePlace:
         await self._channel.close()
 
 
+class DirectoryPlace:
+    """A file in a directory that every node has mounted, changed under a lock of the file system.
+
+    One question at a time: a share that hangs holds one thread, and whoever asks meanwhile has no answer.
+    """
+
+    def __init__(self, directory: Path, cluster_id: str) -> None:
+        self._directory = directory
+        self._cluster_id = cluster_id
+        self._under_way: asyncio.Future[ShareAnswer] | None = None
+
+    async def ask(self, request: ShareRequest, deadline_s: float) -> ShareAnswer:
+        """One question; a share that is away, hangs, or holds something else is UNKNOWN or unreadable."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_s
+        while self._under_way is not None and not self._under_way.done():
+            if not (await asyncio.wait((self._under_way,), timeout=end - loop.time()))[0]:
+                return UNANSWERED
+        self._under_way = loop.run_in_executor(None, self._blocking, request, end - loop.time())
+        done, _ = await asyncio.wait((self._under_way,), timeout=end - loop.time())
+        return self._under_way.result() if done else UNANSWERED
+
+    def _blocking(self, request: ShareRequest, deadline_s: float) -> ShareAnswer:
+        try:
+            return witness_file.ask(self._directory, self._cluster_id, request, deadline_s)
+        except witness_file.NotAWitness:
+            return ShareAnswer(ShareOutcome.CHANGED, b"?", "?")
+        except (OSError, witness_file.Busy):
+            return UNANSWERED
+
+    async def close(self) -> None:
+        """What is under way ends by itself."""
+
+
 class BlobPlace:
     """A blob named by the cluster's id, written under If-Match, over HTTP or HTTPS."""
 
-    def __init__(self, where: WitnessAddress, cluster_id: str) -> None:
+    def __init__(self, where: BlobAccount | tuple[str, int], cluster_id: str) -> None:
         self._account = where if isinstance(where, BlobAccount) else None
         self._container = f"{where.endpoint if isinstance(where, BlobAccount) else _plain(where)}/{CONTAINER}"
         self._blob = f"{self._container}/{cluster_id}"

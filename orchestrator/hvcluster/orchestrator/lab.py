@@ -110,6 +110,8 @@ class Lab:
     """Of the file share or cloud witness; 0 takes a free one."""
     witness_account: Path | None = None
     """The file with the connection string of a cloud witness that is not the lab's own."""
+    witness_directory: Path | None = None
+    """The directory of a file share witness that is not the lab's own."""
     write_cache: bool = False
     """Whether the array has a volatile cache: a kill is then a loss of power. Only scenarios ask for it."""
     volumes: tuple[VolumeDefinition, ...] = ()
@@ -117,7 +119,8 @@ class Lab:
     @property
     def own_witness(self) -> TagWitnessKind | None:
         """The file share or cloud witness that runs as a process of the lab."""
-        return self.tag_witness if self.witness_account is None else None
+        elsewhere = self.witness_account is not None or self.witness_directory is not None
+        return None if elsewhere else self.tag_witness
 
     @property
     def paths(self) -> tuple[PathName, ...]:

@@ -127,6 +127,7 @@ def _lab(top: Section) -> Lab:
         roles=roles,
         witness_port=witness.port,
         witness_account=witness.account,
+        witness_directory=witness.directory,
         volumes=tuple(volumes.values()),
     )
 

@@ -24,12 +24,16 @@ CLOUD_SINCE: Final = "ws2016"
 
 @dataclass(frozen=True, slots=True)
 class LabWitness:
-    """What the section says. `kind` is None for a disk witness or none; `account`: the file of a cloud's account."""
+    """What the section says. `kind` is None for a disk witness or none.
+
+    `account`: the file of a cloud's account; `directory`: of a share that is mounted; None where the lab has its own.
+    """
 
     lun: LunId | None
     kind: TagWitnessKind | None
     port: int
     account: Path | None
+    directory: Path | None
 
 
 def witness(top: Section, luns: Collection[LunId], vms: list[LabVm], profile: str) -> LabWitness:
@@ -40,14 +44,14 @@ def witness(top: Section, luns: Collection[LunId], vms: list[LabVm], profile: st
     port = section.integer("port", 0, 65535, 0)
     if kind is TagWitnessKind.CLOUD and PROFILES.index(profile) < PROFILES.index(CLOUD_SINCE):
         section.complain("kind", f"{profile} has no cloud witness", f'write profile = "{CLOUD_SINCE}" or a later one')
-    account = _account(section, kind)
+    account, directory = _account(section, kind), _directory(section, kind)
     if kind is not None and section.has("lun"):
         section.complain("lun", f"a {kind.value} witness is on no LUN", 'leave lun out, or write kind = "disk"')
     if kind is None and section.has("port"):
         section.complain("port", "a disk witness has no port", "leave port out")
     lun = _lun(section, kind, luns, vms)
     section.finish()
-    return LabWitness(lun if kind is None else None, kind, port or 0, account)
+    return LabWitness(lun if kind is None else None, kind, port or 0, account, directory)
 
 
 def _lun(section: Section, kind: TagWitnessKind | None, luns: Collection[LunId], vms: list[LabVm]) -> LunId | None:
@@ -81,3 +85,19 @@ def _account(section: Section, kind: TagWitnessKind | None) -> Path | None:
         except blob_account.BadAccount as error:
             section.complain("account", str(error), "name a file with the connection string of the account")
     return file
+
+
+def _directory(section: Section, kind: TagWitnessKind | None) -> Path | None:
+    """A directory that is there already, for an empty mount point would be nobody's share; relative to the lab file."""
+    text = section.text("directory", "") or ""
+    if not text:
+        return None
+    folder = (Path(section.report.file).parent / Path(text).expanduser()).resolve()
+    if kind is not TagWitnessKind.FILE_SHARE:
+        remedy = 'leave directory out, or write kind = "file-share"'
+        section.complain("directory", "only a file share witness lies in a directory", remedy)
+    elif section.has("port"):
+        section.complain("port", "nobody listens for a witness in a directory", "leave port out")
+    elif not folder.is_dir():
+        section.complain("directory", f"there is no directory {folder}", "mount the share, or make the directory")
+    return folder

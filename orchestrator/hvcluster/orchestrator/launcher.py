@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcluster.model import codec
-from hvcluster.runtime import brokers, ready
+from hvcluster.runtime import brokers, ready, witness_file
 
 from . import kept, plan, processes
 from .errors import Exit, Failure
@@ -115,8 +115,18 @@ def _prepare(lab: Lab, directory: LabDir, wish: Wish) -> Runtime:
         except brokers.NoMosquitto as error:
             raise Failure(Exit.REFUSED, str(error)) from None
         plan.make_directories(directory, runtime)
+        if lab.witness_directory is not None:
+            _make_share(lab.witness_directory, runtime.definition.id)
         directory.save(runtime)
     return runtime
+
+
+def _make_share(share: Path, cluster_id: str) -> None:
+    try:
+        witness_file.prepare(share, cluster_id)
+    except OSError as error:
+        text = f"the witness cannot be made in {share}: {error.strerror}"
+        raise Failure(Exit.REFUSED, text, "let this user write to the share, or mount it") from None
 
 
 def _record(directory: LabDir) -> Runtime | None:

@@ -185,6 +185,7 @@ def _nodes(lab: Lab, directory: LabDir, where: Where, chaos: bool) -> list[Proce
             *_pairs("--path", _named(lab.paths, lab.bind, where.san)),
             *_pairs("--witness", [f"{lab.bind}:{there}" for there in where.witness]),
             *_pairs("--witness-account", [str(lab.witness_account)] if lab.witness_account is not None else []),
+            *_pairs("--witness-directory", [str(lab.witness_directory)] if lab.witness_directory is not None else []),
             *("--guest-bind", lab.bind, "--advertise", lab.bind),
             *(("--allow-chaos",) if chaos else ()),
         )

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from hvcluster.model.share import ShareAnswer, ShareRequest, StoredFile, carried_out
-from hvcluster.runtime import durable
+from hvcluster.runtime import witness_file
+from hvcluster.runtime.witness_file import FILE, LOCK
 
-FILE: Final = "witness.log"
-LOCK: Final = "lock"
 MAX_CLUSTERS: Final = 1_000
 """A share serves the labs of one machine; more folders than that are somebody's mistake."""
 CLUSTER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -52,8 +51,7 @@ class Share:
         before = self._read(cluster_id)
         after, answer = carried_out(before, request)
         if after is not before:
-            durable.make_directory(self._directory / cluster_id)
-            durable.write(self._path(cluster_id), b"%d\n" % after.version + after.data)
+            witness_file.store(self._path(cluster_id), after)
             self._files[cluster_id] = after
         return answer
 
@@ -71,11 +69,7 @@ class Share:
         return known
 
     def _load(self, cluster_id: str) -> StoredFile:
-        path = self._path(cluster_id)
         try:
-            version, newline, data = path.read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            return StoredFile()
-        if not newline or not version.isdigit() or int(version) < 1:
-            raise ShareError(f"{path} is not a witness file")
-        return StoredFile(data, int(version))
+            return witness_file.load(self._path(cluster_id))
+        except witness_file.NotAWitness as error:
+            raise ShareError(str(error)) from None
