@@ -36,6 +36,7 @@ class Properties:
     dynamic_quorum: bool = True
     dynamic_witness: bool = True
     lower_quorum_priority_node_id: int = 0
+    last_node_keeps_disk_witness: bool = False  # a dead node's vote stays if one node and a disk witness would be left
     disk_arb_interval_ms: int = 3000
     arbitration_delay_ms: int = 6000
     witness_restart_interval_ms: int = 900_000

@@ -193,7 +193,7 @@ class Planner:
             Voter(m.id, m.store)
             for m in members
             if self._resiliency.votes(m)
-            and (m.up or self._is_coming(m))
+            and (m.up or self._is_coming(m) or self._is_kept(now, m))
             and (m.id == self._me or not self._drained_and_leaving(database, m))
         )
         ready = tuple(voter for voter in entitled if self._is_ready(now, voter))
@@ -268,6 +268,19 @@ class Planner:
     def _is_coming(self, member: Member) -> bool:
         """A voter that is heard, with the disk it voted with, but not yet taken in: it keeps the vote it has."""
         return self._lives_on(Voter(member.id, member.store)) and not self._presence.is_leaving(member.id)
+
+    def _is_kept(self, now: Instant, member: Member) -> bool:
+        """A dead node whose vote stays beside that of the last node and of the disk that both can form with.
+
+        The last node is then a quorum only with its disk, which so has everything that is committed: whoever of the two
+        comes back alone may form with what stands there.
+        """
+        configuration = self._state.log.configuration
+        if not (self._properties.last_node_keeps_disk_witness and configuration.witness) or self.witness is None:
+            return False
+        if self._definition.witness_lun is None or not self.witness.usable(now) or self._presence.is_leaving(member.id):
+            return False
+        return len(configuration.voters) == 2 and Voter(member.id, member.store) in configuration.voters
 
     def _lives_on(self, voter: Voter) -> bool:
         """Whether a voter is heard, with the disk it votes with."""
