@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvcluster.model.definition import GroupDefinition
+from hvcluster.model.definition import GroupDefinition, NodeDefinition
 from hvcluster.model.policy import Policy, Priority
 from hvcluster.model.properties import Properties, Timing
 from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Instant, LunId, NodeId
@@ -79,10 +79,11 @@ def test_who_is_leaving_already_is_not_asked_twice_and_makes_room() -> None:
     assert make_room(wanted, [A], running, nodes, {first.group}) == []
 
 
-def balancer(memory: dict[NodeId, int], mode: int = 2) -> Balancer:
+def balancer(memory: dict[NodeId, int], mode: int = 2, processors: int = 0) -> Balancer:
     """At the first level: 80 %."""
     properties = Properties(auto_balancer_mode=mode)
-    made = Balancer(memory, properties, Timing.of(properties))
+    nodes = [NodeDefinition(node, f"HyperV-{node}", memory_mb=mb, processors=processors) for node, mb in memory.items()]
+    made = Balancer(nodes, properties, Timing.of(properties))
     made.start(Instant(0))
     return made
 
@@ -93,12 +94,52 @@ def test_balancing_fills_no_node_beyond_the_level_and_helps(running: list[Group]
     memory = {A: 10, B: 10, C: 10}
     nodes = candidates(running, memory)
     after = dict(nodes.room)
-    for moved, target in balancer(memory).moves(running, nodes):
+    for moved, target in balancer(memory).moves(running, nodes, running):
         assert 10 - after[moved.owner] > 8, "it was too full"
         after[moved.owner] += moved.definition.memory_mb
         after[target] -= moved.definition.memory_mb
         assert 10 - after[target] <= 8
     assert max(10 - after[node] for node in memory) <= max(10 - nodes.room[node] for node in memory)
+
+
+@pytest.mark.conforms("load-balancing")
+@given(st.lists(st.tuples(st.sampled_from((A, B, C)), st.integers(0, 3), st.integers(0, 400)), max_size=12))
+def test_a_node_is_too_full_when_its_memory_or_its_processors_are(drawn: list[tuple[NodeId, int, int]]) -> None:
+    """The fuller of the two counts, on the node that is relieved and on the one that takes a VM; each move helps."""
+    memory, processors = {A: 10, B: 10, C: 10}, 4
+    running = [
+        replace(each, definition=replace(each.definition, processor_load=load))
+        for each, load in ((group(f"D{n}", node, mb), load) for n, (node, mb, load) in enumerate(drawn))
+    ]
+    nodes = candidates(running, memory)
+    busy = {node: sum(g.definition.processor_load for g in running if g.owner == node) for node in memory}
+    room = dict(nodes.room)
+
+    def full(node: NodeId) -> float:
+        return max(1 - room[node] / 10, busy[node] / (100 * processors))
+
+    before = max(full(node) for node in memory)
+    for moved, target in balancer(memory, processors=processors).moves(running, nodes, running):
+        source = full(moved.owner)
+        assert source > 0.8
+        for node, sign in ((moved.owner, -1), (target, 1)):
+            room[node] -= sign * moved.definition.memory_mb
+            busy[node] += sign * moved.definition.processor_load
+        assert full(moved.owner) < source
+        assert full(target) <= 0.8 + 1e-9
+    assert max(full(node) for node in memory) <= before
+
+
+@pytest.mark.conforms("load-balancing")
+def test_a_node_whose_processors_are_busy_gives_away_what_keeps_them_busy() -> None:
+    """Memory has room everywhere; a VM that computes nothing would not help and stays."""
+    loads = {"D1": 0, "D2": 200, "D3": 180}
+    running = [
+        replace(each, definition=replace(each.definition, processor_load=loads[each.name]))
+        for each in (group(name, A, 1) for name in loads)
+    ]
+    moves = balancer({A: 10, B: 10}, processors=4).moves(running, candidates(running, {A: 10, B: 10}), running)
+    assert [(moved.name, target) for moved, target in moves] == [("D3", B)]
 
 
 NO, YES = False, True

@@ -23,7 +23,8 @@ EXTENT_BLOCKS: Final = 2_049
 class NodeDefinition:
     """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`: its fault domain.
 
-    `memory_mb`: what its VMs may use together; 0: nobody counts.
+    `memory_mb`: what its VMs may use together; 0: nobody counts. `processors`: how many logical processors it has; 0:
+    nobody counts, and they are counted for balancing alone.
     """
 
     id: NodeId
@@ -31,6 +32,7 @@ class NodeDefinition:
     weight: int = 1
     site: str = ""
     memory_mb: int = 0
+    processors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class GroupDefinition:
 
     `resiliency_period_ms`: ResiliencyPeriod, None for what the cluster says.
     `active_mb`: how much of its memory it uses, for pages that are empty are not migrated. `dirty_mb_per_s`: how much
-    of that it changes in a second, which a live migration has to send again.
+    of that it changes in a second, which a live migration has to send again. `processor_load`: what it keeps busy, in
+    percent of one logical processor.
     """
 
     name: str
@@ -96,6 +99,7 @@ class GroupDefinition:
     dirty_mb_per_s: int = 8
     resources: tuple[ResourceDefinition, ...] = ()
     extent: Extent | None = None
+    processor_load: int = 0
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""

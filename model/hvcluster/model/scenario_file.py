@@ -24,18 +24,19 @@ from .vocabulary import MAX_NODES, LunId, NodeId, PathName
 MAX_VMS: Final = 64
 MAX_PATHS: Final = 4
 MAX_MEMORY_MB: Final = 48 << 20
+MAX_PROCESSORS: Final = 2048
 MAX_BOOT_MS: Final = 3_600_000
 MAX_VOLUMES: Final = 16
 MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
-    "affinity", "group", "node_memory_mb", "nodes", "on_volumes", "owners", "paths", "preferred_site", "profile",
-    "properties",
-    "set", "sites", "vm", "vms", "volumes", "witness",
+    "affinity", "group", "node_memory_mb", "node_processors", "nodes", "on_volumes", "owners", "paths",
+    "preferred_site", "profile", "properties", "set", "sites", "vm", "vms", "volumes", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (
     *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "possible", "preferred",
+    "processor_load",
 )  # fmt: skip
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
@@ -107,13 +108,14 @@ class _Reader:
         rules, sets = self._rules_and_sets(lab)
         properties = self._properties(lab)
         memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
+        processors = self._count(lab, "node_processors", 0, 0, MAX_PROCESSORS)
         sites, preferred_site = self._sites(lab, properties.profile)
         shared = self._count(lab, "on_volumes", vms, 0, MAX_VMS)
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
             nodes=tuple(
-                NodeDefinition(NodeId(number), name, site=sites[number - 1], memory_mb=memory_mb)
+                NodeDefinition(NodeId(number), name, 1, sites[number - 1], memory_mb, processors)
                 for number, name in enumerate(self._nodes, 1)
             ),
             groups=tuple(
@@ -187,7 +189,9 @@ class _Reader:
             active_mb = self._whole(path, values, "active_mb", 64, MAX_MEMORY_MB)
             dirty = self._whole(path, values, "dirty_mb_per_s", 8, MAX_MEMORY_MB)
             lun, memory = LunId(number + 1), (memory_mb, None, active_mb, dirty)
-            groups.append(GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, *memory))
+            load = self._whole(path, values, "processor_load", 0, 100 * MAX_PROCESSORS)
+            group = GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, *memory)
+            groups.append(replace(group, processor_load=load))
         return groups
 
     def _sites(self, lab: Mapping[str, Any], profile: str) -> tuple[list[str], str]:

@@ -52,6 +52,8 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         yield f"sites = {_value([node.site for node in definition.nodes])}"
     if definition.nodes[0].memory_mb:
         yield f"node_memory_mb = {definition.nodes[0].memory_mb}"
+    if definition.nodes[0].processors:
+        yield f"node_processors = {definition.nodes[0].processors}"
     if definition.preferred_site:
         yield f"preferred_site = {_value(definition.preferred_site)}"
     if definition.properties.profile != DEFAULT_PROFILE:
@@ -82,7 +84,15 @@ def _wishes(definition: ClusterDefinition) -> Iterator[str]:
         usual = GroupDefinition(group.name, group.lun)
         lines = [
             f"{name} = {_value([int(n) for n in wanted] if isinstance(wanted, tuple) else wanted)}"
-            for name in ("preferred", "possible", "boot_delay_ms", "memory_mb", "active_mb", "dirty_mb_per_s")
+            for name in (
+                "preferred",
+                "possible",
+                "boot_delay_ms",
+                "memory_mb",
+                "active_mb",
+                "dirty_mb_per_s",
+                "processor_load",
+            )
             if (wanted := getattr(group, name)) != getattr(usual, name)
         ]
         lines += [f"{key} = {_value(wanted)}" for key, wanted in policy_values(group.policy).items()]

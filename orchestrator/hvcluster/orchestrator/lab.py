@@ -52,6 +52,7 @@ class LabNode:
     weight: int = 1
     site: str = ""
     memory_mb: int = 0
+    processors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class LabVm:
     active_mb: int = 64
     dirty_mb_per_s: int = 8
     extent: Extent | None = None
+    processor_load: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Lab:
         return ClusterDefinition(
             name=self.name,
             id=cluster_id,
-            nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb) for n in self.nodes),
+            nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors) for n in self.nodes),
             groups=tuple(
                 GroupDefinition(
                     v.name,
@@ -147,6 +149,7 @@ class Lab:
                     v.active_mb,
                     v.dirty_mb_per_s,
                     extent=v.extent,
+                    processor_load=v.processor_load,
                 )
                 for v in self.vms
             )

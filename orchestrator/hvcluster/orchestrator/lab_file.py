@@ -44,6 +44,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_PATHS: Final = 4
 """Ports of the array; two are usual, and each costs every node a stream."""
 
+MAX_PROCESSORS: Final = 2048  # logical ones, as 2025 supports
 MAX_MEMORY_MB: Final = 48 << 20  # 48 TB, more than any version of the product supports in a host
 
 K = TypeVar("K")
@@ -191,8 +192,10 @@ def _nodes(top: Section) -> list[LabNode]:
         weight = section.integer("weight", 0, 1, 1)
         site = section.text("site", "") or ""
         memory_mb = section.integer("memory_mb", 0, MAX_MEMORY_MB, 0)
+        processors = section.integer("processors", 0, MAX_PROCESSORS, 0)
         section.finish()
-        nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, site, memory_mb or 0))
+        host = (site, memory_mb or 0, processors or 0)
+        nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, *host))
     if nodes and all(node.weight == 0 for node in nodes):
         sections[0].complain("weight", "no node has a vote", "leave at least one node its weight of 1")
     return nodes
@@ -279,9 +282,14 @@ def _vms(top: Section, nodes: list[LabNode], on_volumes: dict[str, tuple[str, in
         period_ms = section.integer("resiliency_period_ms", 0, 86_400_000)
         active = section.integer("active_mb", 1, MAX_MEMORY_MB, 64)
         dirty = section.integer("dirty_mb_per_s", 0, MAX_MEMORY_MB, 8)
+        load = section.integer("processor_load", 0, 100 * MAX_PROCESSORS, 0)
         section.finish()
         disk, memory = LunId(-1 if lun is None else lun), (memory_mb or 1024, period_ms, active or 64, dirty or 0)
-        vms.append(LabVm(name, disk, preferred, possible, owner, boot or 0, port or 0, policy, *memory))
+        vms.append(
+            LabVm(
+                name, disk, preferred, possible, owner, boot or 0, port or 0, policy, *memory, processor_load=load or 0
+            )
+        )
     return vms
 
 

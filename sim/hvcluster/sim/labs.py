@@ -68,9 +68,10 @@ class Plan:
         """The lab as nodes are given it."""
         split = self.nodes > 1 and self.wishes % 3 == 1 and knows_sites(self.profile)
         memory_mb = 1024 * (2 + 2 * self.vms // self.nodes) if self.wishes % 5 == 1 else 0
+        processors = 4 if self.wishes % 7 == 1 else 0
         sites = ("Paris", "Rome") if split else ("",)
         nodes = tuple(
-            NodeDefinition(NodeId(n), f"HyperV-{n}", site=sites[n % len(sites)], memory_mb=memory_mb)
+            NodeDefinition(NodeId(n), f"HyperV-{n}", 1, sites[n % len(sites)], memory_mb, processors)
             for n in range(1, self.nodes + 1)
         )
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
@@ -207,7 +208,12 @@ def _moving(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
     action = tuple(OfflineAction)[draw.randrange(4)] if draw.random() < 0.5 else OfflineAction.SAVE
     kind = tuple(MoveKind)[draw.randrange(3)] if draw.random() < 0.2 else None
     policy = replace(group.policy, offline_action=action, default_move_type=kind)
-    return replace(group, policy=policy, active_mb=(64, 128, 256)[draw.randrange(3)])
+    return replace(
+        group,
+        policy=policy,
+        active_mb=(64, 128, 256)[draw.randrange(3)],
+        processor_load=(0, 50, 150)[draw.randrange(3)],
+    )
 
 
 def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:

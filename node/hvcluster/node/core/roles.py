@@ -102,7 +102,7 @@ class Roles:
         self._bonds_for: tuple[object, ...] = ()  # what they were made of
         self._candidates = Candidates.plain({})
         self._memory = {node.id: node.memory_mb for node in definition.nodes if node.memory_mb}
-        self._balancer = Balancer(self._memory, definition.properties, timing)
+        self._balancer = Balancer(definition.nodes, definition.properties, timing)
         self._sites = {node.id: node.site for node in definition.nodes if node.site}
         self._preempted: list[Preempt] = []
         self._due: Instant | None = None  # when something that waits now is to be looked at
@@ -177,7 +177,8 @@ class Roles:
             for group in database.groups.values()
             if self._settled(group) and group.owner in nodes.groups and not group.definition.policy.locked_from_moving
         ]
-        for group, node in self._balancer.moves(movable, nodes):
+        running = [group for group in database.groups.values() if group.runs]
+        for group, node in self._balancer.moves(movable, nodes, running):
             cause = f"node {group.owner} is fuller than AutoBalancerLevel allows"
             yield BeginMove(group.name, group.generation, node, cause, kind=MoveKind.LIVE)
 
