@@ -287,3 +287,16 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     home = tmp_path / "state" / "hvcluster"
     assert not any(home.iterdir())
     assert str(os.getpid()) not in done.stderr
+
+
+@pytest.mark.conforms("vm-monitoring")
+def test_a_service_in_a_vm_counts_once_it_is_monitored(lab: Lab) -> None:
+    """Add-ClusterVMMonitoredItem, from the command line: before, its failure is the affair of the VM alone."""
+    before = lab.d1()
+    assert "service:spooler" in lab.ok("break", "vm", "D1", "--service", "spooler")
+    assert lab.run("break", "vm", "D1", "--service", "no/name").returncode == Exit.REFUSED
+    assert lab.d1()["generation"] == before["generation"]
+    lab.ok("set", "group", "D1", "monitored_services=journal,spooler")
+    end = time.monotonic() + 30
+    while lab.d1()["generation"] == before["generation"]:
+        assert time.monotonic() < end, lab.d1()

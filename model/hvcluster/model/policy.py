@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from typing import Final
 
 from .vocabulary import MoveKind, OfflineAction
+
+JOURNAL_SERVICE: Final = "journal"
+"""What a VM serves its clients with."""
 
 
 class Priority(IntEnum):
@@ -58,7 +62,8 @@ class Policy:
     day, 0 to 23, or -1 for any time. `check_heartbeat`: a guest that is silent has failed.
 
     `offline_action`: what becomes of the VM when it is taken offline, other than for a move. `default_move_type`: how
-    it leaves a node that is drained; None: as MoveTypeThreshold says.
+    it leaves a node that is drained; None: as MoveTypeThreshold says. `monitored_services`: the services in the VM that
+    its host watches; what clients use is the journal.
     """
 
     priority: Priority = Priority.MEDIUM
@@ -74,6 +79,7 @@ class Policy:
     check_heartbeat: bool = True
     offline_action: OfflineAction = OfflineAction.SAVE
     default_move_type: MoveKind | None = None
+    monitored_services: tuple[str, ...] = (JOURNAL_SERVICE,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ LIMITS: Final[dict[str, tuple[int, int]]] = {
 }
 HOURS: Final = 23
 MAX_CLASSES: Final = 16  # one group needs no more names than there are tiers of an application
+MAX_SERVICES: Final = 16
 PRIORITIES: Final = {priority.name.lower().replace("_", "-"): priority for priority in Priority}
 ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in RestartAction}
 OFFLINE_ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in OfflineAction}
@@ -26,7 +27,7 @@ MOVE_KINDS: Final = {kind.name.lower(): kind for kind in MoveKind}
 KINDS: Final = {kind.value: kind for kind in RuleKind}
 POLICY_KEYS: Final = (
     "priority", "restart_action", *LIMITS, "auto_failback", "failback_window", "anti_affinity_class_names",
-    "locked_from_moving", "check_heartbeat", "offline_action", "default_move_type",
+    "locked_from_moving", "check_heartbeat", "offline_action", "default_move_type", "monitored_services",
 )  # fmt: skip
 RULE_KEYS: Final = ("name", "kind", "groups", "soft")
 SET_KEYS: Final = ("name", "groups", "after", "startup_delay_ms", "trigger")
@@ -98,6 +99,9 @@ def read_policy(values: Mapping[str, Any]) -> tuple[Policy, list[tuple[str, str]
     classes = wrong.names(values, "anti_affinity_class_names")
     if len(classes) > MAX_CLASSES:
         wrong.add("anti_affinity_class_names", f"{len(classes)} names; a group has {MAX_CLASSES} at most")
+    services = wrong.names(values, "monitored_services")
+    if len(services) > MAX_SERVICES:
+        wrong.add("monitored_services", f"{len(services)} names; {MAX_SERVICES} services of a VM are watched at most")
     policy = Policy(
         priority=wrong.word(values, "priority", PRIORITIES, usual.priority),
         restart_action=wrong.word(values, "restart_action", ACTIONS, usual.restart_action),
@@ -110,6 +114,7 @@ def read_policy(values: Mapping[str, Any]) -> tuple[Policy, list[tuple[str, str]
         check_heartbeat=wrong.truth(values, "check_heartbeat", usual.check_heartbeat),
         offline_action=wrong.word(values, "offline_action", OFFLINE_ACTIONS, usual.offline_action),
         default_move_type=wrong.word(values, "default_move_type", MOVE_KINDS, usual.default_move_type),
+        monitored_services=tuple(sorted(services)) if "monitored_services" in values else usual.monitored_services,
     )
     return policy, wrong.found
 

@@ -111,9 +111,9 @@ class ResourceState(IntEnum):
 class VmHealth(Enum):
     """What the host hears of the inside of a VM. The value is the sentence shown to people."""
 
-    WELL = "its guest answers, and its application serves"
+    WELL = "its guest answers, and its services run"
     SILENT = "its guest gives no heartbeat"
-    CRITICAL = "its application has reported that it is critical"
+    CRITICAL = "a service in it has failed for good, and is reported as critical"
 
 
 class MoveKind(IntEnum):

@@ -5,6 +5,7 @@ Law: translates between the wire, `cuts` and the VM host; what a cut does is the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -13,10 +14,12 @@ import grpc.aio
 
 from hvcluster.v1 import chaos_pb2, chaos_pb2_grpc
 
+from .core.guest_health import SERVICE_PREFIX
 from .cuts import Cuts, Direction, Quality, UnknownWire, Wire
 
 SERVICE: Final = chaos_pb2.DESCRIPTOR.services_by_name["Chaos"].full_name
 
+SERVICE_WAY: Final = re.compile(SERVICE_PREFIX + r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 WAYS_TO_BREAK: Final = ("crash", "hang", "application", "crash-monitor", "hang-monitor")
 
 _WIRES: Final = {
@@ -38,7 +41,7 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
     """Every call answers with how the wires are afterwards; a wire that does not exist is INVALID_ARGUMENT."""
 
     def __init__(self, cuts: Cuts, break_vm: Callable[[str, str], bool]) -> None:
-        """`break_vm`: breaks the VM of a group in one of WAYS_TO_BREAK; False where none runs."""
+        """`break_vm`: breaks the VM of a group in one of WAYS_TO_BREAK, or a service in it; False where none runs."""
         self._cuts = cuts
         self._break_vm = break_vm
 
@@ -99,8 +102,8 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
         context: grpc.aio.ServicerContext[chaos_pb2.BreakVmRequest, chaos_pb2.ChaosReply],
     ) -> chaos_pb2.ChaosReply:
         """Break a VM of this node."""
-        if request.how not in WAYS_TO_BREAK:
-            text = f"{request.how!r} is no way to break a VM; one of {', '.join(WAYS_TO_BREAK)}"
+        if request.how not in WAYS_TO_BREAK and not SERVICE_WAY.fullmatch(request.how):
+            text = f"{request.how[:80]!r} is no way to break a VM; one of {', '.join(WAYS_TO_BREAK)}, service:NAME"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
         if not self._break_vm(request.group, request.how):
             await context.abort(

@@ -248,9 +248,9 @@ class Adapters:
 
     def check_vm(self, effect: fx.CheckVm) -> None:
         """Ask a VM how it is, if it runs."""
-        health = self.vms.health(effect.group, effect.generation)
-        if health is not None:
-            self.service.post(ev.VmChecked(effect.group, effect.generation, health))
+        ailment = self.vms.ailment(effect.group, effect.generation)
+        if ailment is not None:
+            self.service.post(ev.VmChecked(effect.group, effect.generation, ailment.health, ailment.failed))
 
     def break_vm(self, group: str, how: str) -> bool:
         """Break a VM, or the resource monitor; False where there is none."""

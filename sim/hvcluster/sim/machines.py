@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hvcluster.model.facts import Fact
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Result
-from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId, VmHealth
+from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core import effects as ef
 from hvcluster.node.core import events as ev
@@ -376,13 +376,13 @@ class Machine:
     def _check_vm(self, effect: ef.CheckVm) -> None:
         sim = self.guests.get(effect.group)
         if sim is not None and sim.generation == effect.generation:
-            self.deliver(ev.VmChecked(effect.group, effect.generation, sim.ailment.health))
+            self.deliver(ev.VmChecked(effect.group, effect.generation, sim.ailment.health, sim.ailment.failed))
 
-    def fall_ill(self, group: str, health: VmHealth) -> None:
-        """Something goes wrong inside a VM, if it runs here."""
+    def fall_ill(self, group: str, service: str = "") -> None:
+        """A VM hangs, or a service in it fails, if it runs here."""
         sim = self.guests.get(group)
         if self.alive and sim is not None:
-            sim.ailment.health = health
+            sim.ailment.fail(service) if service else sim.ailment.hang()
 
     def crash_vm(self, group: str) -> None:
         """The worker process of a VM dies, if it runs here."""

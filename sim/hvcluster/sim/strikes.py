@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from hvcluster.model.epochs import epoch_of
 from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
-from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, MoveKind, NodeId, VmHealth
+from hvcluster.model.policy import JOURNAL_SERVICE
+from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, MoveKind, NodeId
 from hvcluster.model.votes import Voter
 from hvcluster.node.core import events as ev
 from hvcluster.node.core.forcing import Start, refusal
@@ -83,7 +84,7 @@ class Strikes:
                 self.ask(self._asked(fault), ev.SetGroupOnline(fault.target, word is FaultWord.ONLINE))
             case FaultWord.HANG_VM | FaultWord.CRASH_APP:
                 for machine in world.machines.values():
-                    machine.fall_ill(fault.target, VmHealth.SILENT if word is FaultWord.HANG_VM else VmHealth.CRITICAL)
+                    machine.fall_ill(fault.target, JOURNAL_SERVICE if word is FaultWord.CRASH_APP else "")
             case FaultWord.CRASH_VM:
                 for machine in world.machines.values():
                     machine.crash_vm(fault.target)

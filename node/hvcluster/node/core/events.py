@@ -197,11 +197,12 @@ class MonitorDied:
 
 @value
 class VmChecked:
-    """How a VM is that still runs."""
+    """How a VM is that still runs, and which services in it have failed."""
 
     group: str
     generation: Generation
     health: VmHealth
+    failed: tuple[str, ...] = ()
 
 
 @value

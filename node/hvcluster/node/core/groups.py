@@ -21,12 +21,11 @@ from hvcluster.model.vocabulary import (
     Instant,
     NodeId,
     PathName,
-    VmHealth,
 )
 
 from .database import Database, Group
 from .disk import DiskOutcome, bring_online
-from .events import VmStarted
+from .events import VmChecked, VmStarted
 from .incoming import Incoming
 from .messages import GroupReport
 from .migration import Migrations
@@ -367,11 +366,11 @@ class Groups:
         if running:
             self._out.timer(ALIVE_TIMER, now + self._timing.looks_alive)
 
-    def vm_checked(self, name: str, generation: Generation, health: VmHealth) -> None:
+    def vm_checked(self, event: VmChecked) -> None:
         """How a VM is that runs here. One that is ill is turned off, which its owner then reports as a failure."""
-        run, group = self.runs.get(name), self._database().groups.get(name)
-        if run is not None and group is not None and run.generation == generation and run.phase is Phase.RUNNING:
-            self.work.checked(run, group, health, watches=self._watches)
+        run, group = self.runs.get(event.group), self._database().groups.get(event.group)
+        if run is not None and group is not None and run.generation == event.generation and run.phase is Phase.RUNNING:
+            self.work.checked(run, group, event, watches=self._watches)
 
     def _alive(self, run: Run, now: Instant, answers: Answers) -> None:
         payload = answers[0].payload

@@ -260,7 +260,7 @@ class NodeCore(Consequences):
         self.groups.vm_stopped(now, event.group, event.generation, event.cause, event.reason)
 
     def _vm_checked(self, now: Instant, event: ev.VmChecked) -> None:
-        self.groups.vm_checked(event.group, event.generation, event.health)
+        self.groups.vm_checked(event)
 
     def _resource_answered(self, now: Instant, event: ev.ResourceAnswered) -> None:
         self.work.answered(now, event)

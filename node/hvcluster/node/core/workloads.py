@@ -15,7 +15,7 @@ from hvcluster.model.vocabulary import Generation, Instant, PathName, ResourceSt
 
 from .database import Group
 from .effects import Announce, CallResource, CheckVm, RestartMonitor, StartVm, StopVm, UsePath
-from .events import ResourceAnswered
+from .events import ResourceAnswered, VmChecked
 from .offline import POWER_OFF, Ending
 from .outbox import Outbox
 from .rcm import Held, ResourceControl
@@ -80,14 +80,16 @@ class Workloads:
         if not run.has_resources:
             self._out.add(CheckVm(run.group, run.generation))
 
-    def checked(self, run: Run, group: Group, health: VmHealth, *, watches: bool) -> None:
-        """How a VM is. One that is ill is turned off; `watches`: also for the application in it."""
-        if health is VmHealth.SILENT and group.definition.policy.check_heartbeat:
-            self.stop(self._out.now, run, POWER_OFF, health.value)
-        elif health is VmHealth.CRITICAL and watches:
-            kind = FactKind.APPLICATION_CRITICAL
-            self._out.fact(kind, health.value, group=run.group, generation=run.generation)
-            self.stop(self._out.now, run, POWER_OFF, health.value)
+    def checked(self, run: Run, group: Group, said: VmChecked, *, watches: bool) -> None:
+        """How a VM is. One that is ill is turned off; `watches`: also for the services in it that are monitored."""
+        policy = group.definition.policy
+        failed = sorted(set(said.failed) & set(policy.monitored_services))
+        if said.health is VmHealth.SILENT and policy.check_heartbeat:
+            self.stop(self._out.now, run, POWER_OFF, said.health.value)
+        elif said.health is VmHealth.CRITICAL and watches and failed:
+            reason = f"{said.health.value}: {failed[0]}"
+            self._out.fact(FactKind.APPLICATION_CRITICAL, reason, group=run.group, generation=run.generation)
+            self.stop(self._out.now, run, POWER_OFF, reason)
 
     def use_path(self, run: Run, path: PathName, login: int) -> None:
         """A VM may use one more path."""

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from hvcluster.model.definition import Extent
 from hvcluster.model.scsi import Command, Result
-from hvcluster.model.vocabulary import US_PER_S, Generation, LunId, PathName, VmHealth
+from hvcluster.model.vocabulary import US_PER_S, Generation, LunId, PathName
 from hvcluster.node.core.effects import CancelTimer, SetTimer, SubmitScsi
 from hvcluster.node.core.events import PathChanged, ScsiAnswered, TimerFired
 from hvcluster.node.core.guest import Guest
@@ -164,19 +164,20 @@ class VmHost:
             machine.feed(event)
 
     def break_vm(self, group: str, how: str) -> bool:
-        """Break the VM of a group: crash (its worker process dies), hang, or application; False when none runs here."""
+        """Break the VM of a group: crash (its worker process dies), hang, application, or service:NAME; False when none
+        runs here."""
         found = [machine for key, machine in sorted(self._machines.items()) if key[0] == group]
         for machine in found:
             if how == "crash":
                 machine.feed(PowerOff("its worker process died", "crashed"))
             else:
-                machine.ailment.health = VmHealth.SILENT if how == "hang" else VmHealth.CRITICAL
+                machine.ailment.fall_ill(how)
         return bool(found)
 
-    def health(self, group: str, generation: Generation) -> VmHealth | None:
-        """How a VM is, None when it is off."""
+    def ailment(self, group: str, generation: Generation) -> Ailment | None:
+        """What is wrong inside a VM, None when it is off."""
         machine = self._machines.get((group, generation))
-        return machine.ailment.health if machine is not None else None
+        return machine.ailment if machine is not None else None
 
     def kill_all(self, reason: str) -> None:
         """Turn every VM off before returning; each calls on_stopped with cause terminated."""

@@ -185,8 +185,11 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("GroupSet", "sets of groups are those of the lab file"),
     ("GroupToSet", "sets of groups are those of the lab file"),
     ("GroupFromSet", "sets of groups are those of the lab file"),
-    ("VMMonitoredItem", "a VM has one application, its journal, and its host always watches it"),
-    ("VMMonitoredState", "a VM has one application, its journal, and its host always watches it"),
+    (
+        "VMMonitoredItem",
+        "what is watched in a VM: `hvc set group D1 monitored_services=journal,spooler`",
+    ),
+    ("VMMonitoredState", "a restart of the VM resets it"),
     ("VirtualMachineConfiguration", "a VM's configuration is its lab file"),
     ("VirtualMachineRole", "the VMs of a cluster are those of its lab file"),
     ("Role", "VMs are the only roles"),

@@ -101,15 +101,18 @@ def break_() -> None:
 @click.argument("vm")
 @click.option("--crash", "how", flag_value="crash", default="crash", help="Its worker process dies (the default).")
 @click.option("--hang", "how", flag_value="hang", help="Its guest hangs and gives no heartbeat.")
-@click.option("--application", "how", flag_value="application", help="The application in it crashes.")
+@click.option("--application", "how", flag_value="application", help="What it serves its clients with crashes.")
+@click.option("--service", metavar="NAME", help="A service in it fails; that counts if it is monitored.")
 @lab_options
-def break_vm(vm: str, how: str, choice: Choice) -> None:
+def break_vm(vm: str, how: str, service: str | None, choice: Choice) -> None:
     """Break a VM; its policy says what the cluster makes of it. A restart of the VM mends it.
 
     \b
     hvc break vm D1
     hvc break vm D1 --hang
+    hvc break vm D1 --service spooler
     """
+    how = how if service is None else f"service:{service}"
 
     async def work() -> str:
         from hvcluster.orchestrator.observer import Observer

@@ -44,6 +44,7 @@ def group(vm: str, wishes: tuple[str, ...], choice: Choice) -> None:
     hvc set group D1 priority=high
     hvc set group D1 preferred=HyperV-1,HyperV-2 auto_failback=true failback_window=[22,4]
     hvc set group D1 anti_affinity_class_names=web restart_threshold=default
+    hvc set group D1 monitored_services=journal,spooler
     """
     asked = dict(_split(wish) for wish in wishes)
 
@@ -262,4 +263,4 @@ def _value(key: str, text: str) -> Any:
         return tomllib.loads(f"{key} = {text}")[key]
     except tomllib.TOMLDecodeError:
         words = [word.strip() for word in text.split(",")]
-        return words if key == "anti_affinity_class_names" else text
+        return words if key in ("anti_affinity_class_names", "monitored_services") else text
