@@ -16,7 +16,7 @@ from hvcluster.model.vocabulary import NOBODY, Generation, GroupState, Instant, 
 from hvcluster.node.core.balancer import Balancer
 from hvcluster.node.core.members import Group
 from hvcluster.node.core.placement import Candidates, Why, choose
-from hvcluster.node.core.preemption import make_room
+from hvcluster.node.core.preemption import Room, make_room
 
 A, B, C = NodeId(1), NodeId(2), NodeId(3)
 
@@ -53,7 +53,8 @@ def test_as_few_groups_as_will_do_give_up_their_places(running: list[Group], nee
     nodes = candidates(running, memory)
     full = [node for node in (A, B) if nodes.room[node] < need]
     wanted = replace(group("wanted", C, need, mine), state=GroupState.OFFLINE)
-    asked = {each.group for each in make_room(wanted, full, running, nodes, set())}
+    made = make_room(wanted, full, running, nodes, set())
+    asked = {each.group for each in made.preempted} if made is not None else set()
     chosen = [g for g in running if g.name in asked]
     may_go = [g for g in running if g.definition.policy.priority < min(mine, Priority.HIGH)]
     assert all(g in may_go for g in chosen)
@@ -66,7 +67,8 @@ def test_as_few_groups_as_will_do_give_up_their_places(running: list[Group], nee
     ]
     assert bool(chosen) == bool(enough)
     if chosen:
-        (node,) = {g.owner for g in chosen}
+        assert made is not None
+        (node,) = {made.node, *(g.owner for g in chosen)}
         assert nodes.room[node] + sum(g.definition.memory_mb for g in chosen) >= need
 
 
@@ -75,8 +77,10 @@ def test_who_is_leaving_already_is_not_asked_twice_and_makes_room() -> None:
     running = [group("D1", A, 2, Priority.LOW), group("D2", A, 2, Priority.LOW)]
     nodes = candidates(running, {A: 4})
     wanted = group("D3", C, 2, Priority.HIGH)
-    (first,) = make_room(wanted, [A], running, nodes, set())
-    assert make_room(wanted, [A], running, nodes, {first.group}) == []
+    made = make_room(wanted, [A], running, nodes, set())
+    assert made is not None
+    (first,) = made.preempted
+    assert make_room(wanted, [A], running, nodes, {first.group}) == Room(A, ())
 
 
 def balancer(memory: dict[NodeId, int], mode: int = 2, processors: int = 0) -> Balancer:

@@ -19,7 +19,7 @@ from hvcluster.node.core.procedure import Paths, Steps, Wait
 from hvcluster.node.core.raft.election import Election
 from hvcluster.node.core.raft.state import Role
 from hvcluster.node.core.reservation import look
-from hvcluster.node.core.witness import Held, Hold, Witness
+from hvcluster.node.core.witness import Held, Hold
 from hvcluster.node.core.witness_image import blocks_of, new_image
 from tests.mutants.patching import Patch, breaks
 
@@ -114,10 +114,17 @@ def the_owner_does_not_defend(patch: Patch) -> None:
     patch.set(arbitration, "defend", defend)
 
 
-@breaks("the witness counts for the lease only until somebody may have preempted it")
-def the_lease_of_the_witness_is_too_long(patch: Patch) -> None:
-    """A leader counts on the witness for three times the challenge."""
-    patch.set(Witness, "lease_until", lambda self: Instant(self.defended_at + 3 * self.challenge))
+@breaks("the witness counts only as long as the array has answered that it is ours")
+def asking_for_the_witness_is_proof(patch: Patch) -> None:
+    """A leader counts on the witness from when it asked whether it holds it, and does not wait for the answer."""
+    real = DiskWitness.timer
+
+    def timer(self: DiskWitness, now: Instant) -> None:
+        if self.hold is Hold.HELD:
+            self.defended_at = now
+        real(self, now)
+
+    patch.set(DiskWitness, "timer", timer)
 
 
 @breaks("after an UNKNOWN the witness is held anew, under a new key (decision 0006)")
@@ -210,7 +217,7 @@ WITNESS = (
     the_witness_vote_counts_before_it_is_written,
     a_challenger_does_not_wait,
     the_owner_does_not_defend,
-    the_lease_of_the_witness_is_too_long,
+    asking_for_the_witness_is_proof,
     a_failed_write_to_the_witness_is_repeated,
     one_key_for_every_hold,
     the_witness_copy_counts_before_it_is_written,

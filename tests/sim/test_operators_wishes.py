@@ -258,3 +258,28 @@ def test_room_is_made_on_the_node_that_a_rule_asks_for() -> None:
     assert asked(world, ev.SetGroupOnline("D3", True)).ok
     assert owners(world) == {"D1": ONE, "D2": TWO, "D3": ONE}
     assert [f.get("group") for f in world.facts if f.kind is FactKind.GROUP_PREEMPTED] == ["D2"]
+
+
+@pytest.mark.conforms("priorities")
+def test_room_that_is_being_made_is_not_given_to_those_who_had_to_go() -> None:
+    """Two small VMs leave for a larger one, and one of them is off long before the other: it does not come back then.
+
+    It would have to go again, and again, without an end and without a moment in between.
+    """
+    plan = Plan(nodes=2, vms=3, witness=True).definition()
+    nodes = tuple(replace(node, memory_mb=2048) for node in plan.nodes)
+    wishes = {"D1": (Priority.LOW, TWO, 1024), "D2": (Priority.LOW, TWO, 1024), "D3": (Priority.MEDIUM, ONE, 2048)}
+    groups = tuple(
+        replace(g, owner=owner, memory_mb=memory_mb, policy=Policy(priority=priority))
+        for g, (priority, owner, memory_mb) in ((g, wishes[g.name]) for g in plan.groups)
+    )
+    world = World(replace(plan, nodes=nodes, groups=groups), 1)
+    world.start()
+    wait(world, 60)
+    world.machines[TWO].off_us = 10_000_000
+    began = world.now
+    world.machines[ONE].kill()
+    wait(world, 60)
+    assert owners(world) == {"D3": TWO}
+    assert [f.get("group") for f in since(world, began, FactKind.GROUP_PREEMPTED)] == ["D1", "D2"]
+    assert [f.get("group") for f in since(world, began, FactKind.GROUP_ASSIGNED)] == ["D3"]

@@ -29,6 +29,8 @@ FORCING: Final = 0.2
 """In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
 VOTING: Final = 0.25
 """In how many histories an operator changes who votes, some times in a row. Drawn apart as well."""
+ADAPTERS: Final = 0.15
+"""In how many histories one adapter of a host carries everything, and fails. Drawn apart as well."""
 CANCELLED: Final = 0.2
 CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
 LIVE: Final = 0.6
@@ -170,6 +172,7 @@ class _Draw:
                 self._one(min(at + gap, end - 1))
         self._administrator(end)
         self._votes(end)
+        self._adapters(end)
         return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
 
     def _administrator(self, end: int) -> None:
@@ -223,6 +226,20 @@ class _Draw:
                 whom = LEADER if chance.random() < 0.3 else self._nodes[chance.randrange(len(self._nodes))]
                 fault = Fault(FaultWord.WEIGH, whom, amount=used, via=asked)
             self._strikes.append(Strike(at, fault))
+
+    def _adapters(self, end: int) -> None:
+        """The one adapter of a host that carries its storage and its networks stops for a while, and nothing is said.
+
+        What it had sent to the array arrives late; the others hear nothing of it.
+        """
+        chance = random.Random(f"{self._seed}/adapters")
+        if chance.random() >= ADAPTERS or len(self._nodes) < 2 or not self._paths:
+            return
+        for _ in range(1 + chance.randrange(3)):
+            at, held = chance.randrange(1, end), chance.randrange(5, 40)
+            self._strikes.append(Strike(at, Fault(FaultWord.HOLD_PATH, LEADER, Direction.BOTH, amount=float(held))))
+            side = Fault(FaultWord.PARTITION, side=(LEADER,))
+            self._strikes.append(Strike(at + chance.randrange(1, US_PER_S), side, held * US_PER_S))
 
     def _wait(self) -> int:
         return int(self._random.expovariate(1.0) * self._plan.fault_every_s * US_PER_S) + 1

@@ -7,6 +7,7 @@ parts'.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from hvcluster.model.definition import ClusterDefinition
 from hvcluster.model.vocabulary import NOBODY, Incarnation, Instant, NodeId, StoreId
@@ -21,6 +22,10 @@ from .raft.state import Role
 from .saved import SavedState
 from .viewing import heartbeat_of
 from .witness import Hold
+
+MOST_ROUNDS: Final = 5_000
+"""Of decisions that follow from one event: each settles something of at most some hundred VMs. A node that thinks for
+ever is worse than one that ends: the others would not be told."""
 
 
 class Consequences(Parts):
@@ -132,7 +137,10 @@ class Consequences(Parts):
     def _lead(self, now: Instant) -> None:
         """As leader: commit, apply and plan until nothing follows any more, then tell the others."""
         state, replica = self.state, self.replica
+        rounds = 0
         while True:
+            rounds += 1
+            assert rounds <= MOST_ROUNDS, "the plans of one moment contradict each other, and never come to rest"
             if state.commit < state.log.last_index:
                 self.replication.advance()
             if replica.applied < state.commit:

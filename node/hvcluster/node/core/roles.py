@@ -339,13 +339,22 @@ class Roles:
             self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node has {definition.memory_mb} MB left")
             if knows_priorities(self._definition.properties.profile):
                 groups = self._database().groups.values()
-                self._preempted.extend(make_room(group, allowed, groups, nodes, {p.group for p in self._preempted}))
+                made = make_room(group, allowed, groups, nodes, {p.group for p in self._preempted})
+                if made is not None:
+                    self._preempted.extend(made.preempted)
+                    self._hold(made.node, definition.memory_mb)
             return
         rule = blocked(definition, group.owner, nodes, leave)
         if rule:
             self._strand(group, FactKind.GROUP_CONFLICT, rule)
         else:
             self._strand(group, FactKind.GROUP_WAITING, f"{cause}; no node that is up, sees the array and may own it")
+
+    def _hold(self, node: NodeId, memory_mb: int) -> None:
+        """Room that is being made is not there for groups that are planned later: they would have to go again."""
+        room = self._candidates.room
+        assert isinstance(room, dict), "made in _look"
+        room[node] -= memory_mb
 
     def _strand(self, group: Group, kind: FactKind, reason: str) -> None:
         """Say once why a group stays where it is."""
