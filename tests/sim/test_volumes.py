@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from hvcluster.model.facts import Fact, FactKind
-from hvcluster.model.vocabulary import LunId, MoveKind, NodeId, VolumeState
+from hvcluster.model.vocabulary import NOBODY, LunId, MoveKind, NodeId, VolumeState
 from hvcluster.node.core import events as ev
 from hvcluster.node.core.viewing import view_of
 from hvcluster.sim.labs import Plan
 from hvcluster.sim.world import World
+from tests.sim.test_operators_wishes import asked
 from tests.sim.test_oracles import leader, owners, wait
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -135,3 +136,31 @@ def test_a_second_path_is_used_once_the_key_stands_on_both() -> None:
     wait(world, 20)
     assert owners(world) == {"D1": ONE, "D2": TWO, "D3": THREE}
     assert len(world.machines[ONE].guests["D1"].guest._paths) == 2
+
+
+@pytest.mark.conforms("csv", "csv-2012r2")
+def test_an_operator_lets_another_node_coordinate_a_volume() -> None:
+    """Move-ClusterSharedVolume: the VMs notice nothing, and where it was put it stays until that node fails."""
+    definition = Plan(nodes=3, vms=3, volumes=2, on_volumes=3).definition()
+    groups = tuple(replace(g, owner=NodeId(n)) for n, g in enumerate(definition.groups, 1))
+    world = World(replace(definition, groups=groups), 1, append_every_us=50_000)
+    world.start()
+    wait(world, 60)
+    for name in ("Volume1", "Volume2"):
+        assert asked(world, ev.MoveVolume(name, THREE)).ok
+    assert "already" in asked(world, ev.MoveVolume("Volume1", THREE)).text
+    wait(world, 60)
+    assert {v.coordinator for v in leader(world).core.replica.get().volumes.values()} == {THREE}
+    assert owners(world) == {"D1": ONE, "D2": TWO, "D3": THREE}
+    assert since(world, 60_000_000, FactKind.VM_STOPPED) == []
+    world.machines[THREE].kill()
+    wait(world, 60)
+    volumes = leader(world).core.replica.get().volumes
+    assert {v.coordinator for v in volumes.values()} == {ONE, TWO}
+    refused = asked(world, ev.MoveVolume("Volume1", THREE))
+    assert (refused.ok, refused.code) == (False, "no-candidate")
+    assert asked(world, ev.MoveVolume("Volume9", ONE)).code == "unknown-volume"
+    assert asked(world, ev.MoveVolume("Volume1", NodeId(9))).code == "unknown-node"
+    here = volumes["Volume1"].coordinator
+    assert asked(world, ev.MoveVolume("Volume1", NOBODY)).ok
+    assert leader(world).core.replica.get().volumes["Volume1"].coordinator not in (here, THREE)

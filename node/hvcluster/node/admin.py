@@ -259,6 +259,9 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
                 known = ", ".join(filter(None, MOVE_TYPES))
                 return f"there is no move of the type {move.type[:40]!r}; it is one of {known}"
             return _problem(move.group, move.target, 0) or ev.MoveGroup(move.group, NodeId(move.target), kind)
+        case "move_volume":
+            csv = request.move_volume
+            return _problem(csv.volume, csv.target, 0, "volume") or ev.MoveVolume(csv.volume, NodeId(csv.target))
         case "set_group":
             return _problem(request.set_group.group, 0, 0) or _set_group(request.set_group)
         case "cancel_move":

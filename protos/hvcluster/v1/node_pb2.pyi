@@ -502,6 +502,7 @@ class OperatorRequest(_message.Message):
     SET_QUORUM_FIELD_NUMBER: _builtins.int
     SET_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
     REMOVE_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
+    MOVE_VOLUME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
     @_builtins.property
@@ -528,6 +529,8 @@ class OperatorRequest(_message.Message):
     def set_affinity_rule(self) -> Global___SetAffinityRuleRequest: ...
     @_builtins.property
     def remove_affinity_rule(self) -> Global___RemoveAffinityRuleRequest: ...
+    @_builtins.property
+    def move_volume(self) -> Global___MoveVolumeRequest: ...
     def __init__(
         self,
         *,
@@ -544,12 +547,13 @@ class OperatorRequest(_message.Message):
         set_quorum: Global___SetQuorumRequest | None = ...,
         set_affinity_rule: Global___SetAffinityRuleRequest | None = ...,
         remove_affinity_rule: Global___RemoveAffinityRuleRequest | None = ...,
+        move_volume: Global___MoveVolumeRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule", "move_volume"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -581,6 +585,29 @@ class MoveGroupRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MoveGroupRequest: _TypeAlias = MoveGroupRequest  # noqa: Y015
+
+@_typing.final
+class MoveVolumeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    target: _builtins.int
+    """0: the best node"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        target: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target", b"target", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveVolumeRequest: _TypeAlias = MoveVolumeRequest  # noqa: Y015
 
 @_typing.final
 class CancelMoveRequest(_message.Message):

@@ -289,12 +289,16 @@ class DropRule:
 
 @dataclass(frozen=True, slots=True)
 class AssignVolume:
-    """Give a Cluster Shared Volume a coordinator. Ignored unless it has had `seen` of them so far."""
+    """Give a Cluster Shared Volume a coordinator. Ignored unless it has had `seen` of them so far.
+
+    `chosen`: by an operator; it stays there until that node is not able any more.
+    """
 
     volume: str
     seen: int
     owner: NodeId
     reason: str
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which node coordinates which Cluster Shared Volume: one that is able, and no node more than its share.
 
 Law: pure; reads the applied database and who is able, returns commands. A coordinator that is able stays, unless the
-volumes are spread so unevenly that a move makes it better (from 2012 R2 on).
+volumes are spread so unevenly that a move makes it better (from 2012 R2 on). Where an operator put one, it stays.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def coordinators(database: Database, able: Iterable[NodeId], balances: bool) -> 
     owner = _least(counts)
     if counts[fullest] - counts[owner] < 2:
         return []
-    volume = next(v for v in database.volumes.values() if v.coordinator == fullest)
-    return [_assign(volume, owner, f"node {fullest} coordinates {counts[fullest]} volumes, node {owner} fewer")]
+    movable = [v for v in database.volumes.values() if v.coordinator == fullest and not v.chosen]
+    reason = f"node {fullest} coordinates {counts[fullest]} volumes, node {owner} fewer"
+    return [_assign(movable[0], owner, reason)] if movable else []
 
 
 def _least(counts: dict[NodeId, int]) -> NodeId:

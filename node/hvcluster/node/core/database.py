@@ -288,7 +288,9 @@ class Database:
         volume, member = self.volumes.get(command.volume), self.members.get(command.owner)
         if volume is None or member is None or not member.up or volume.changes != command.seen:
             return False
-        self.volumes[volume.name] = Volume(volume.name, command.owner, volume.changes + 1, command.reason)
+        self.volumes[volume.name] = Volume(
+            volume.name, command.owner, volume.changes + 1, command.reason, command.chosen
+        )
         return True
 
     def _define(self, definition: GroupDefinition) -> bool:

@@ -272,12 +272,16 @@ def _asked(status: ResourceStatus, by: SetResource | FailNow) -> ResourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """One Cluster Shared Volume. `coordinator`: NOBODY until it has its first; `changes`: how many it has had."""
+    """One Cluster Shared Volume. `coordinator`: NOBODY until it has its first; `changes`: how many it has had.
+
+    `chosen`: an operator put it there.
+    """
 
     name: str
     coordinator: NodeId = NOBODY
     changes: int = 0
     reason: str = ""
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,14 @@ class MoveGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveVolume:
+    """Let another node coordinate a Cluster Shared Volume: one that is named, or the best (target NOBODY)."""
+
+    volume: str
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class CancelMigration:
     """End the live move of a group that is under way or waits for its turn; the VM stays where it is."""
 
@@ -125,6 +133,7 @@ class RemoveAffinityRule:
 
 Request: TypeAlias = (
     MoveGroup
+    | MoveVolume
     | CancelMigration
     | SetGroup
     | SetGroupOnline

@@ -32,6 +32,7 @@ from .events import (
     ClearQuarantine,
     FailResource,
     MoveGroup,
+    MoveVolume,
     RemoveAffinityRule,
     Request,
     SetAffinityRule,
@@ -51,9 +52,11 @@ from .quarantine_request import clear_quarantine
 from .quorum_requests import QuorumRequests
 from .raft.state import RaftState
 from .rule_requests import remove_rule, set_rule
+from .volume_requests import move_volume
 
 REQUESTS: tuple[type[Request], ...] = (
     MoveGroup,
+    MoveVolume,
     CancelMigration,
     SetGroup,
     SetGroupOnline,
@@ -172,6 +175,8 @@ class Requests:
         match request:
             case MoveGroup():
                 decision = self._move(request)
+            case MoveVolume():
+                decision = move_volume(self._database(), request, self.candidates().groups)
             case SetGroup():
                 decision = self._set_group(request)
             case CancelMigration():

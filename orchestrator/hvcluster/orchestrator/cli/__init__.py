@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "heal": ("faults", "heal", "Heal what was cut."),
     "bus": ("faults", "bus", "Kill or start a heartbeat network."),
     "san": ("faults", "san", "Kill or start the array."),
+    "move-csv": ("work", "move_csv", "Let another node coordinate a shared volume."),
     "move": ("work", "move", "Move a VM to another node: live, quick, or so that it boots there."),
     "cancel-move": ("work", "cancel_move", "End a live migration; the VM stays where it is."),
     "remove": ("wishes", "remove", "Remove an affinity rule while the cluster runs."),

@@ -57,6 +57,9 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
     "Start-ClusterResource": Cmdlet(("online",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Stop-ClusterResource": Cmdlet(("offline",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Test-ClusterResourceFailure": Cmdlet(("fail",), parameters=_NAME),
+    "Move-ClusterSharedVolume": Cmdlet(
+        ("move-csv",), ("Name", "Node"), {"Name": ARGUMENT, "Node": "--to", "Wait": "--wait"}
+    ),
     "Get-ClusterSharedVolumeState": Cmdlet(("get", "csv"), parameters={"Name": ARGUMENT}),
     "Get-ClusterQuorum": Cmdlet(("get", "quorum"), ()),
     "Get-ClusterLog": Cmdlet(
@@ -225,7 +228,7 @@ Get-ClusterCredential Get-ClusterDiagnosticInfo Get-ClusterExcludedAdapter Get-C
 Get-ClusterFaultDomainXML Get-ClusterGroupSet Get-ClusterGroupSetDependency Get-ClusterResourceDependency
 Get-ClusterResourceDependencyReport Get-ClusterResourceType Get-ClusterSharedVolume
 Get-ClusterStorageSpacesDirect Get-ClusterVMMonitoredItem Grant-ClusterAccess Move-ClusterResource
-Move-ClusterSharedVolume New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
+New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
 New-WorkgroupCluster Remove-ClusterAccess Remove-ClusterCheckpoint
 Remove-ClusterExcludedAdapter Remove-ClusterFaultDomain Remove-ClusterGroup
 Remove-ClusterGroupFromSet Remove-ClusterGroupSet Remove-ClusterGroupSetDependency Remove-ClusterNode

@@ -19,6 +19,7 @@ from .cmdlets import ARGUMENT, CMDLETS, IGNORED, NOT_EMULATED, Cmdlet, reason
 _CMDLET: Final = re.compile(r"[A-Za-z]+-[A-Za-z]*Cluster[A-Za-z]*", re.IGNORECASE)
 _WITH_NOUN: Final[dict[tuple[str, str], str]] = {
     ("move", "group"): "move",
+    ("move", "csv"): "move-csv",
     ("start", "node"): "start",
     ("stop", "node"): "stop",
     ("shutdown", "node"): "shutdown",

@@ -98,6 +98,42 @@ def _migration_words(state: str, queued: bool) -> str:
     return words.get(state, "")
 
 
+@click.command("move-csv")
+@click.argument("volume")
+@click.option("--to", "--node", "target", metavar="NODE", help="Which node is to coordinate it; the best if left out.")
+@lab_options
+def move_csv(volume: str, target: str | None, choice: Choice) -> None:
+    """Let another node coordinate a shared volume; its VMs notice nothing.
+
+    \b
+    hvc move csv Volume1 --to HyperV-2
+    """
+
+    async def work() -> str:
+        from hvcluster.orchestrator.driver import member
+        from hvcluster.orchestrator.observer import Observer
+        from hvcluster.orchestrator.state import Role
+        from hvcluster.v1 import node_pb2
+
+        driver = choice.driver()
+        names = [each.name for each in driver.definition.volumes]
+        name = next((each for each in names if each.lower() == volume.lower()), volume)
+        if name not in names:
+            remedy = near(volume, names) or "see `hvc get csv`"
+            raise Failure(Exit.NOT_FOUND, f"there is no shared volume {volume!r}", remedy)
+        node = 0 if target is None else (await member(driver, target, Role.NODE)).node
+        request = node_pb2.OperatorRequest(move_volume=node_pb2.MoveVolumeRequest(volume=name, target=node))
+        async with Observer(driver) as observer:
+            await observer.request(request)
+            best = (await observer.look()).best
+        rows = {row.name: row for row in best.volumes} if best is not None else {}
+        row = rows.get(name)
+        owner = next((n.name for n in driver.definition.nodes if row is not None and n.id == row.coordinator), "-")
+        return f"{name} is coordinated by {owner}"
+
+    click.echo(asyncio.run(work()))
+
+
 @click.command("cancel-move")
 @click.argument("vm")
 @lab_options
