@@ -78,7 +78,15 @@ COMMAND_ACCESS: Final[dict[type[DeviceCommand], Access]] = {
 }
 """Every command whose access class is in its name; the others go by a service action or a field."""
 
-ASKING: Final[dict[Topic, Access]] = dict.fromkeys(Topic, Access.ALWAYS) | {Topic.MODE_SELECT: Access.WRITES}
+ASKING: Final[dict[Topic, Access]] = {
+    Topic.INQUIRY: Access.ALWAYS,
+    Topic.REPORT_LUNS: Access.ALWAYS,
+    Topic.REQUEST_SENSE: Access.ALWAYS,
+    Topic.MODE_SENSE: Access.READS,
+    Topic.OPERATION_CODES: Access.READS,
+    Topic.DEFECTS: Access.READS,
+    Topic.MODE_SELECT: Access.WRITES,
+}
 """Who may ask what of a unit."""
 
 ACTION_ACCESS: Final[dict[ReserveOut, Access]] = {
