@@ -63,7 +63,8 @@ class Policy:
 
     `offline_action`: what becomes of the VM when it is taken offline, other than for a move. `default_move_type`: how
     it leaves a node that is drained; None: as MoveTypeThreshold says. `monitored_services`: the services in the VM that
-    its host watches; what clients use is the journal.
+    its host watches; what clients use is the journal. `protected_network`: it leaves a host whose cable to its
+    network is out.
     """
 
     priority: Priority = Priority.MEDIUM
@@ -80,6 +81,7 @@ class Policy:
     offline_action: OfflineAction = OfflineAction.SAVE
     default_move_type: MoveKind | None = None
     monitored_services: tuple[str, ...] = (JOURNAL_SERVICE,)
+    protected_network: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ KINDS: Final = {kind.value: kind for kind in RuleKind}
 POLICY_KEYS: Final = (
     "priority", "restart_action", *LIMITS, "auto_failback", "failback_window", "anti_affinity_class_names",
     "locked_from_moving", "check_heartbeat", "offline_action", "default_move_type", "monitored_services",
+    "protected_network",
 )  # fmt: skip
 RULE_KEYS: Final = ("name", "kind", "groups", "soft")
 SET_KEYS: Final = ("name", "groups", "after", "startup_delay_ms", "trigger")
@@ -115,6 +116,7 @@ def read_policy(values: Mapping[str, Any]) -> tuple[Policy, list[tuple[str, str]
         offline_action=wrong.word(values, "offline_action", OFFLINE_ACTIONS, usual.offline_action),
         default_move_type=wrong.word(values, "default_move_type", MOVE_KINDS, usual.default_move_type),
         monitored_services=tuple(sorted(services)) if "monitored_services" in values else usual.monitored_services,
+        protected_network=wrong.truth(values, "protected_network", usual.protected_network),
     )
     return policy, wrong.found
 

@@ -123,6 +123,11 @@ def watches_applications(profile: str) -> bool:
     return profile != "ws2008r2"
 
 
+def protects_networks(profile: str) -> bool:
+    """Whether a VM leaves a host whose cable to its network is out (ws2012r2 and later)."""
+    return PROFILES.index(profile) >= PROFILES.index("ws2012r2")
+
+
 def knows_priorities(profile: str) -> bool:
     """Whether a group of high priority takes the place of a lesser one (ws2012 and later)."""
     return profile != "ws2008r2"

@@ -11,7 +11,15 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from .complaints import WHOLE_LIMIT, Complaints, NotToml, listed, shown, toml
-from .definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind, on_volume, volumes_of
+from .definition import (
+    NETWORK_NAME,
+    ClusterDefinition,
+    GroupDefinition,
+    NodeDefinition,
+    TagWitnessKind,
+    on_volume,
+    volumes_of,
+)
 from .policy import AffinityRule, GroupSet, complaints
 from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, knows_sites, problems, with_values
@@ -35,8 +43,8 @@ _LAB_KEYS: Final = (
     "preferred_site", "profile", "properties", "set", "sites", "vm", "vms", "volumes", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (
-    *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "possible", "preferred",
-    "processor_load",
+    *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "network", "possible",
+    "preferred", "processor_load",
 )  # fmt: skip
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
@@ -88,6 +96,7 @@ class _Reader:
         cast = Cast(
             self._nodes, (*self._vms, *(role.name for role in roles)), definition.has_witness,
             definition.tag_witness is not None, tuple(each.name for role in roles for each in role.resources),
+            definition.networks,
         )  # fmt: skip
         steps = read_steps(document.get("step", []), cast, tuple(str(path) for path in definition.paths), wrong)
         return Scenario(self._name, str(why).strip(), definition, steps, seed, every_s or 1.0)
@@ -191,7 +200,11 @@ class _Reader:
             lun, memory = LunId(number + 1), (memory_mb, None, active_mb, dirty)
             load = self._whole(path, values, "processor_load", 0, 100 * MAX_PROCESSORS)
             group = GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, *memory)
-            groups.append(replace(group, processor_load=load))
+            network = values.get("network", "")
+            if not isinstance(network, str) or (network and not NETWORK_NAME.fullmatch(network)):
+                self._wrong.add(path, f'`network` is {shown(network)}; write a name such as "Production"', "network")
+                network = ""
+            groups.append(replace(group, processor_load=load, network=network))
         return groups
 
     def _sites(self, lab: Mapping[str, Any], profile: str) -> tuple[list[str], str]:

@@ -92,6 +92,7 @@ def _wishes(definition: ClusterDefinition) -> Iterator[str]:
                 "active_mb",
                 "dirty_mb_per_s",
                 "processor_load",
+                "network",
             )
             if (wanted := getattr(group, name)) != getattr(usual, name)
         ]

@@ -86,6 +86,7 @@ class LabVm:
     dirty_mb_per_s: int = 8
     extent: Extent | None = None
     processor_load: int = 0
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class Lab:
                     v.dirty_mb_per_s,
                     extent=v.extent,
                     processor_load=v.processor_load,
+                    network=v.network,
                 )
                 for v in self.vms
             )

@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast
 
 from hvcluster.model import properties as cluster_properties
 from hvcluster.model.complaints import WHOLE_LIMIT, NotToml, toml
+from hvcluster.model.definition import NETWORK_NAME
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, Properties
 from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
@@ -283,11 +284,25 @@ def _vms(top: Section, nodes: list[LabNode], on_volumes: dict[str, tuple[str, in
         active = section.integer("active_mb", 1, MAX_MEMORY_MB, 64)
         dirty = section.integer("dirty_mb_per_s", 0, MAX_MEMORY_MB, 8)
         load = section.integer("processor_load", 0, 100 * MAX_PROCESSORS, 0)
+        network = section.text("network", "") or ""
+        if network and not NETWORK_NAME.fullmatch(network):
+            text = f"{network!r} is no name of a network"
+            section.complain("network", text, "use letters, digits, blanks, '.', '_' and '-', 32 at most")
         section.finish()
         disk, memory = LunId(-1 if lun is None else lun), (memory_mb or 1024, period_ms, active or 64, dirty or 0)
         vms.append(
             LabVm(
-                name, disk, preferred, possible, owner, boot or 0, port or 0, policy, *memory, processor_load=load or 0
+                name,
+                disk,
+                preferred,
+                possible,
+                owner,
+                boot or 0,
+                port or 0,
+                policy,
+                *memory,
+                processor_load=load or 0,
+                network=network,
             )
         )
     return vms

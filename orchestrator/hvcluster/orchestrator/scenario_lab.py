@@ -52,6 +52,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
                 g.dirty_mb_per_s,
                 g.extent,
                 g.processor_load,
+                g.network,
             )
             for g in definition.groups
             if not g.resources

@@ -84,6 +84,8 @@ class Plan:
             groups = tuple(_wished(draw, group, self.nodes) for group in groups)
             how = random.Random(f"{self.wishes}/moves")
             groups = tuple(_moving(how, group) for group in groups)
+            cards = random.Random(f"{self.wishes}/networks")
+            groups = tuple(_connected(cards, group) for group in groups)
             rules, sets = _rules(draw, groups), _sets(draw, groups)
         groups += roles(self.roles, self.role_draw, self.vms + 2 + self.volumes)
         values: dict[str, Setting] = {
@@ -214,6 +216,13 @@ def _moving(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
         active_mb=(64, 128, 256)[draw.randrange(3)],
         processor_load=(0, 50, 150)[draw.randrange(3)],
     )
+
+
+def _connected(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
+    """Its virtual network card; drawn apart, so that all else stays."""
+    network = ("", "Production", "Production", "Backup")[draw.randrange(4)]
+    policy = replace(group.policy, protected_network=draw.random() < 0.8)
+    return replace(group, network=network, policy=policy)
 
 
 def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:
