@@ -25,7 +25,8 @@ NETWORK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class NodeDefinition:
-    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`: its fault domain.
+    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`, `rack`, `chassis`: its
+    fault domains, "" for none.
 
     `memory_mb`: what its VMs may use together; 0: nobody counts. `processors`: how many logical processors it has; 0:
     nobody counts, and they are counted for balancing alone.
@@ -37,6 +38,13 @@ class NodeDefinition:
     site: str = ""
     memory_mb: int = 0
     processors: int = 0
+    rack: str = ""
+    chassis: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it stands: what else fails with it."""
+        return self.site, self.rack, self.chassis
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,10 +192,11 @@ def _nodes(top: Section) -> list[LabNode]:
             _once(by_id, number, section, "id", f"node id {number}", "give every node an id of its own, or none")
         weight = section.integer("weight", 0, 1, 1)
         site = section.text("site", "") or ""
+        rack, chassis = section.text("rack", "") or "", section.text("chassis", "") or ""
         memory_mb = section.integer("memory_mb", 0, MAX_MEMORY_MB, 0)
         processors = section.integer("processors", 0, MAX_PROCESSORS, 0)
         section.finish()
-        host = (site, memory_mb or 0, processors or 0)
+        host = (site, memory_mb or 0, processors or 0, rack, chassis)
         nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, *host))
     if nodes and all(node.weight == 0 for node in nodes):
         sections[0].complain("weight", "no node has a vote", "leave at least one node its weight of 1")
@@ -204,9 +205,10 @@ def _nodes(top: Section) -> list[LabNode]:
 
 def _check_sites(cluster: Section, properties: Properties, nodes: list[LabNode], preferred: str) -> None:
     sites = {node.site for node in nodes if node.site}
-    if sites and not cluster_properties.knows_sites(properties.profile):
-        remedy = "take profile ws2016 or later, or leave `site` out"
-        cluster.complain("profile", f"{properties.profile} knows no sites", remedy)
+    placed = any(node.site or node.rack or node.chassis for node in nodes)
+    if placed and not cluster_properties.knows_sites(properties.profile):
+        remedy = "take profile ws2016 or later, or leave `site`, `rack` and `chassis` out"
+        cluster.complain("profile", f"{properties.profile} knows no sites and no other fault domains", remedy)
     if preferred and preferred not in sites:
         remedy = near(preferred, sites) or "name the site of a [[node]]"
         cluster.complain("preferred_site", f"no node is in site {preferred!r}", remedy)

@@ -17,7 +17,7 @@ from hvcluster.model.definition import (
     on_volume,
     volumes_of,
 )
-from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
+from hvcluster.model.policy import AffinityRule, FaultDomain, GroupSet, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
 from hvcluster.model.vocabulary import LunId, MoveKind, NodeId, OfflineAction, PathName
 
@@ -71,7 +71,9 @@ class Plan:
         processors = 4 if self.wishes % 7 == 1 else 0
         sites = ("Paris", "Rome") if split else ("",)
         nodes = tuple(
-            NodeDefinition(NodeId(n), f"HyperV-{n}", 1, sites[n % len(sites)], memory_mb, processors)
+            NodeDefinition(
+                NodeId(n), f"HyperV-{n}", 1, sites[n % len(sites)], memory_mb, processors, *self._shelf(n, split=split)
+            )
             for n in range(1, self.nodes + 1)
         )
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
@@ -86,7 +88,8 @@ class Plan:
             groups = tuple(_moving(how, group) for group in groups)
             cards = random.Random(f"{self.wishes}/networks")
             groups = tuple(_connected(cards, group) for group in groups)
-            rules, sets = _rules(draw, groups), _sets(draw, groups)
+            rules = tuple(_levelled(how, rule) for rule in _rules(draw, groups))
+            sets = _sets(draw, groups)
         groups += roles(self.roles, self.role_draw, self.vms + 2 + self.volumes)
         values: dict[str, Setting] = {
             "connection_loss_detection": self.connection_loss_detection,
@@ -101,6 +104,12 @@ class Plan:
             with_values(defaults(self.profile), values), rules, sets, sites[0] if split and self.wishes % 2 else "",
             self.tag_witness if self.witness else None, volumes,
         )  # fmt: skip
+
+    def _shelf(self, node: int, *, split: bool) -> tuple[str, str]:
+        """The rack and the chassis of a node, in some of the labs that have sites."""
+        if not split or self.wishes % 2:
+            return "", ""
+        return f"Rack {node // 2 % 2}", f"Chassis {node // 4}" if self.wishes % 4 else ""
 
     def sentence(self) -> str:
         """The lab in a line."""
@@ -235,6 +244,11 @@ def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[Af
         AffinityRule("together", together[draw.randrange(2)], tuple(sorted(names[:2])), soft=draw.random() < 0.5),
         AffinityRule("apart", apart[draw.randrange(2)], tuple(sorted(names[2:4])), soft=draw.random() < 0.5),
     )
+
+
+def _levelled(draw: random.Random, rule: AffinityRule) -> AffinityRule:
+    """One about fault domains speaks of sites, racks or chassis."""
+    return replace(rule, level=tuple(FaultDomain)[draw.randrange(3)]) if rule.kind.by_domain else rule
 
 
 def _sets(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[GroupSet, ...]:

@@ -70,9 +70,9 @@ class Roles:
         "_networks",
         "_order",
         "_out",
+        "_places",
         "_preempted",
         "_presence",
-        "_sites",
         "_stranded",
         "_timing",
         "_tried",
@@ -105,7 +105,7 @@ class Roles:
         self._candidates = Candidates.plain({})
         self._memory = {node.id: node.memory_mb for node in definition.nodes if node.memory_mb}
         self._balancer = Balancer(definition.nodes, definition.properties, timing)
-        self._sites = {node.id: node.site for node in definition.nodes if node.site}
+        self._places = {node.id: node.place for node in definition.nodes if any(node.place)}
         self._networks = VmNetworks(definition.properties.profile, presence, timing, out)
         self._preempted: list[Preempt] = []
         self._due: Instant | None = None  # when something that waits now is to be looked at
@@ -137,7 +137,7 @@ class Roles:
             running = [group for group in database.groups.values() if group.runs and group.owner not in without]
             where = {group.name: group.moving_to or group.owner for group in running}
         return Candidates(
-            self._presence.able(database, without), where, self._bonds, self._sites, self._room(database, without)
+            self._presence.able(database, without), where, self._bonds, self._places, self._room(database, without)
         )
 
     def _room(self, database: Database, without: set[NodeId]) -> dict[NodeId, int]:
