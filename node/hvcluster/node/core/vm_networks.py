@@ -7,7 +7,6 @@ Law: the leader's view, volatile; reads who has which link, returns a planned mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from hvcluster.model.facts import FactKind
 from hvcluster.model.properties import Timing, protects_networks
@@ -74,7 +73,7 @@ class VmNetworks:
 
     def _linked(self, group: Group, nodes: Candidates) -> Candidates:
         able = {node: count for node, count in nodes.groups.items() if not self.lacks(group, node)}
-        return replace(nodes, groups=able)
+        return Candidates(able, nodes.where, nodes.bonds, nodes.places, nodes.room)
 
     def keeps(self, moves: Iterable[tuple[Group, NodeId]]) -> list[tuple[Group, NodeId]]:
         """Moves that take no VM to a node without its link."""
