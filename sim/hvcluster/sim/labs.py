@@ -165,6 +165,8 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
         properties.append(("move_type_threshold", (2000, 3000, 3001)[threshold]))
     if moves.random() < 0.3:
         properties.append(("drain_on_shutdown", False))
+    if knows_sites(plan.profile) and random.Random(f"{seed}/workgroup").random() < 0.1:
+        properties.append(("workgroup", True))
     if random.Random(f"{seed}/last").random() < 0.25:
         properties.append(("last_node_keeps_disk_witness", True))
     if plan.witness or not plan.paths:
