@@ -162,6 +162,7 @@ heard = st.builds(msg.Heard, nodes, incarnations, numbers, st.booleans())
 heartbeats = st.builds(
     msg.Heartbeat, nodes, stores, incarnations, numbers, st.booleans(), numbers, nodes, st.booleans(), numbers, numbers,
     st.booleans(), st.booleans(), st.lists(heard, max_size=3).map(tuple),
+    st.sets(st.sampled_from(("Backup", "Production"))).map(lambda names: tuple(sorted(names))),
 )  # fmt: skip
 
 images = st.builds(

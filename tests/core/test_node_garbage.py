@@ -157,6 +157,7 @@ def test_operators_may_ask_anything_and_nobody_is_answered_twice(
             st.builds(ev.MonitorDied, some.texts),
             st.builds(ev.VmPaused, some.texts, some.generations, some.numbers, some.images),
             st.builds(ev.MemorySent, st.integers(0, 3), st.booleans()),
+            st.builds(ev.LinkChanged, st.sampled_from(("Production", "nothing")), st.booleans()),
             st.builds(ev.PathChanged, st.sampled_from(("A", "B")).map(PathName), st.booleans()),
             st.builds(
                 ev.TimerFired,

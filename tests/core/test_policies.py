@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import (
     AffinityRule,
+    FaultDomain,
     GroupSet,
     Policy,
     Priority,
@@ -30,7 +31,7 @@ from hvcluster.node.core.placement import Candidates, Why, blocked, bonds_of, ch
 from tests.core.strategies import policies
 
 A, B, C = NodeId(1), NodeId(2), NodeId(3)
-SITES = {A: "Paris", B: "Paris"}
+PLACES = {A: ("Paris", "Left", "Blue"), B: ("Paris", "Left", ""), C: ("Paris", "Right", "Red")}
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,7 @@ def test_a_rule_keeps_groups_together() -> None:
             st.sampled_from(RuleKind),
             st.sampled_from((("D1", "D2"), ("D1", "D3"), ("D2", "D3"))),
             st.booleans(),
+            st.sampled_from(FaultDomain),
         ),
         max_size=3,
     ),
@@ -165,13 +167,15 @@ def test_a_hard_rule_is_never_broken_and_a_soft_one_never_keeps_a_group_down(
 
     def allows(rule: AffinityRule, node: NodeId) -> bool:
         def place(node: NodeId) -> object:
-            return SITES.get(node, node) if "domain" in rule.kind.value else node
+            site, rack, chassis = PLACES.get(node, ("", "", "")) if "domain" in rule.kind.value else ("", "", "")
+            named = {FaultDomain.SITE: site, FaultDomain.RACK: rack, FaultDomain.CHASSIS: chassis}
+            return named[rule.level] or node
 
         others = {place(where[name]) for name in rule.groups if name != "D1" and name in where}
         return "D1" not in rule.groups or not others or (place(node) in others) == rule.kind.value.startswith("same")
 
     groups = [group("D1"), group("D2"), group("D3")]
-    nodes = Candidates(counts, where, bonds_of(groups, rules, enforced=False), SITES, {})
+    nodes = Candidates(counts, where, bonds_of(groups, rules, enforced=False), PLACES, {})
     fine = {node for node in counts if all(allows(rule, node) for rule in rules if not rule.soft)}
     choice = choose(groups[0], NodeId(9), Why.NODE_FAILURE, nodes, leave=True)
     assert (choice is None) == (not fine)
@@ -186,7 +190,7 @@ def test_priorities_have_the_numbers_of_the_product() -> None:
 @pytest.mark.conforms("sites")
 def test_a_group_stays_in_its_site_while_a_node_of_it_can_take_it() -> None:
     """6.5 F: nodes of the owner's site first, whatever the numbers say; another site where there is none."""
-    sites = {A: "Paris", B: "Paris", C: "Rome"}
+    sites = {A: ("Paris",), B: ("Paris",), C: ("Rome",)}
     for able, chosen in (({B: 7, C: 0}, B), ({C: 0}, C)):
         choice = choose(group("D1"), A, Why.NODE_FAILURE, Candidates(able, {}, {}, sites, {}), leave=True)
         assert choice is not None
@@ -195,3 +199,44 @@ def test_a_group_stays_in_its_site_while_a_node_of_it_can_take_it() -> None:
     choice = choose(listed, A, Why.NODE_FAILURE, Candidates({B: 0, C: 0}, {}, {}, sites, {}), leave=True)
     assert choice is not None
     assert choice.owner == C, "a list of preferred owners says more than a site"
+
+
+@pytest.mark.conforms("fault-domains")
+def test_a_group_goes_to_the_nearest_fault_domain_that_can_take_it() -> None:
+    """Chassis, then rack, then site, whatever the numbers say; then anywhere. A node without a chassis has no mates."""
+    places = {
+        NodeId(1): ("Paris", "R1", "C1"), NodeId(2): ("Paris", "R1", "C1"), NodeId(3): ("Paris", "R1", ""),
+        NodeId(4): ("Paris", "R2", "C1"), NodeId(5): ("Rome", "R1", "C1"),
+    }  # fmt: skip
+    able = {NodeId(2): 9, NodeId(3): 7, NodeId(4): 5, NodeId(5): 0}
+    said = []
+    while able:
+        choice = choose(group("D1"), NodeId(1), Why.NODE_FAILURE, Candidates(able, {}, {}, places, {}), leave=True)
+        assert choice is not None
+        said.append((choice.owner, choice.rule.partition(", within ")[2]))
+        del able[choice.owner]
+    assert said == [(2, "chassis 'C1'"), (3, "rack 'R1'"), (4, "site 'Paris'"), (5, "")]
+    choice = choose(
+        group("D1"),
+        NodeId(3),
+        Why.NODE_FAILURE,
+        Candidates({NodeId(1): 9, NodeId(4): 0}, {}, {}, places, {}),
+        leave=True,
+    )
+    assert choice is not None
+    assert choice.owner == 1
+
+
+@pytest.mark.conforms("fault-domains")
+def test_a_rule_keeps_groups_apart_in_the_domains_of_its_level() -> None:
+    """Two VMs may share a site, and not a rack; racks of one name in two sites are two."""
+    places = {A: ("Paris", "R1", ""), B: ("Paris", "R1", ""), C: ("Rome", "R1", "")}
+    rule = AffinityRule("apart", RuleKind.DIFFERENT_FAULT_DOMAIN, ("D1", "D2"), level=FaultDomain.RACK)
+    groups = [group("D1"), group("D2")]
+    bonds = bonds_of(groups, (rule,), enforced=False)
+    choice = choose(groups[1], B, Why.MOVE, Candidates({B: 0, C: 9}, {"D1": A}, bonds, places, {}), leave=False)
+    assert choice is not None
+    assert (choice.owner, choice.candidates) == (C, (C,))
+    assert (
+        blocked(groups[1], C, Candidates({B: 0}, {"D1": A}, bonds, places, {}), leave=False) == "affinity rule 'apart'"
+    )

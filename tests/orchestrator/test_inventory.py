@@ -144,6 +144,29 @@ def test_sets_and_sites_are_those_of_the_definition() -> None:
     assert [row["ParentName"] for row in nodes] == ["North", "North", None]
 
 
+@pytest.mark.conforms("fault-domains")
+def test_racks_and_chassis_lie_within_sites() -> None:
+    """Get-ClusterFaultDomain: each level names the one around it and what is in it; names may repeat elsewhere."""
+    known = HEALTHY.definition
+    places = (("North", "R1", "C1"), ("North", "R1", ""), ("South", "R1", ""))
+    nodes = tuple(
+        replace(node, site=site, rack=rack, chassis=chassis)
+        for node, (site, rack, chassis) in zip(known.nodes, places, strict=True)
+    )
+    seen = replace(HEALTHY, definition=replace(known, nodes=nodes))
+    keys = ("Type", "Name", "ParentName", "ChildrenNames")
+    assert [tuple(row[key] for key in keys) for row in rows("faultdomain", seen)] == [
+        ("Site", "North", None, ["R1"]),
+        ("Site", "South", None, ["R1"]),
+        ("Rack", "R1", "North", ["C1", "HyperV-2"]),
+        ("Rack", "R1", "South", ["HyperV-3"]),
+        ("Chassis", "C1", "R1", ["HyperV-1"]),
+        ("Node", "HyperV-1", "C1", []),
+        ("Node", "HyperV-2", "R1", []),
+        ("Node", "HyperV-3", "R1", []),
+    ]  # fmt: skip
+
+
 def test_forms() -> None:
     """The same rows as a table with dashes, as JSON, as YAML whose texts cannot be misread, as names."""
     some: list[Row] = [

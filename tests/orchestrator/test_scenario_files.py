@@ -151,10 +151,12 @@ def test_every_fault_says_what_it_strikes() -> None:
         for target in ("HyperV-2", "leader", "a follower", "owner of D2", "holder of the witness"):
             amount = f"amount = {AMOUNTS[word].most}\n" if word in AMOUNTS else ""
             step = f'[[step]]\ndo = "{word.name.lower()}"\ntarget = "{target}"\n{amount}'
-            fault = parse("x", LAB + 'witness = "file-share"\n' + step).steps[0].fault
+            fault = (
+                parse("x", LAB + 'witness = "file-share"\n[lab.vm.D1]\nnetwork = "Production"\n' + step).steps[0].fault
+            )
             assert fault is not None
             assert (fault.word, fault.target) == (word, target)
-    cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY", "CUT_WITNESS"}
+    cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY", "CUT_WITNESS", "CUT_NETWORK"}
     operators = {"STOP", "SHUTDOWN", "PAUSE", "DRAIN", "WEIGH"}
     monitors = {"CRASH_MONITOR", "HANG_MONITOR"}
     assert {"KILL", "FREEZE", "CRASH", "HOLD_PATH", "SLOW_OFF", *operators, *monitors, *cuts} == set(nodes)

@@ -314,6 +314,21 @@ async def test_power_off_drops_every_connection_at_once() -> None:
         assert len(node.stopped) == 1
 
 
+@pytest.mark.conforms("vm-network-health")
+@on_both_loops
+async def test_clients_of_a_vm_whose_network_has_no_link_get_nothing_and_nothing_is_written() -> None:
+    """The cable of its host is out: requests are lost; plugged in again, the VM goes on where it was."""
+    async with lab(San()) as node:
+        node.host.start("D1", FIRST, LUN, 0, (A, B))
+        base = await node.online()
+        node.host.unplugged = frozenset({"D1"})
+        assert await raw(base, b"POST /append HTTP/1.1\r\nHost: d1\r\nContent-Length: 1\r\n\r\na") == b""
+        with pytest.raises(aiohttp.ClientError):
+            await get(f"{base}/")
+        node.host.unplugged = frozenset({"D2"})
+        assert await post(f"{base}/append", b"b") == (200, {"sequence": 2, "generation": 1})
+
+
 @on_both_loops
 async def test_a_polite_stop_answers_those_who_wait() -> None:
     """Owner of a VM, planned offline: the guest finishes its writes and its clients hear of it."""

@@ -111,6 +111,9 @@ class World:
     def use_path(self, effect: fx.UsePath) -> None:
         self.log.append(f"use {effect.path}")
 
+    def unplugged(self) -> tuple[str, ...]:
+        return ()
+
     def paths(self) -> Mapping[PathName, int]:
         return {A: 7, PathName("B"): 0}
 

@@ -149,6 +149,8 @@ def test_numbers_out_of_range_are_rejected() -> None:
         heartbeat_pb2.Heartbeat(leader=65),
         heartbeat_pb2.Heartbeat(hears=[heartbeat_pb2.Heard(node=0)]),
         heartbeat_pb2.Heartbeat(hears=[heartbeat_pb2.Heard(node=3), heartbeat_pb2.Heard(node=3)]),
+        heartbeat_pb2.Heartbeat(unlinked=["x" * 33]),
+        heartbeat_pb2.Heartbeat(unlinked=[str(number) for number in range(65)]),
     ):
         broken = heartbeat_pb2.Heartbeat()
         broken.CopyFrom(beat)

@@ -198,7 +198,8 @@ def test_labs_and_schedules_are_drawn_from_the_seed_alone() -> None:
     assert {plan.tag_witness for plan in plans if plan.witness} == {None, *TagWitnessKind}
     assert {plan.roles for plan in plans if plan.paths} == {0, 1, 2, 3}
     shared, roles = Plan(tag_witness=TagWitnessKind.FILE_SHARE), Plan(roles=2, role_draw=1)
-    words = {strike.fault.word for plan in (Plan(), shared, roles) for seed in range(60) for strike in draw(plan, seed)}
+    plans = [Plan(), shared, roles, Plan(wishes=1)]
+    words = {strike.fault.word for plan in plans for seed in range(60) for strike in draw(plan, seed)}
     never = {FaultWord.ORCHESTRATOR_KILL, FaultWord.KILL_ALL, FaultWord.START_ALL, FaultWord.MEND}
     mending = {
         FaultWord.START, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.BUS_START, FaultWord.SAN_START,

@@ -172,7 +172,7 @@ def test_a_late_write_in_the_middle_of_a_planned_move_meets_the_reservation() ->
     generation, node = world.clients.serving[group]
     frozen = world.machines[node]
     frozen.freeze()
-    assert frozen.append(group, generation, TICKET, b"late"), "a client's request waits in its sockets"
+    assert frozen.cables.append(group, generation, TICKET, b"late"), "a client's request waits in its sockets"
     world.run_for(60 * US_PER_S)
     heir = leader(world)
     assert heir.core.replica.database.groups[group].owner != node

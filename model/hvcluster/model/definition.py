@@ -6,6 +6,7 @@ Law: shapes, and their JSON form. Where processes listen is not part of a cluste
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
@@ -18,10 +19,14 @@ from .vocabulary import LunId, NodeId, PathName, StoreId
 EXTENT_BLOCKS: Final = 2_049
 """Of a VM on a volume that nobody gave a size: a claim, and 1 MiB for the VHD."""
 
+NETWORK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,31}")
+"""Of a network of VMs."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeDefinition:
-    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`: its fault domain.
+    """One node of the cluster. `weight` is NodeWeight: 0 takes its vote away for good. `site`, `rack`, `chassis`: its
+    fault domains, "" for none.
 
     `memory_mb`: what its VMs may use together; 0: nobody counts. `processors`: how many logical processors it has; 0:
     nobody counts, and they are counted for balancing alone.
@@ -33,6 +38,13 @@ class NodeDefinition:
     site: str = ""
     memory_mb: int = 0
     processors: int = 0
+    rack: str = ""
+    chassis: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it stands: what else fails with it."""
+        return self.site, self.rack, self.chassis
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,7 @@ class GroupDefinition:
     `resiliency_period_ms`: ResiliencyPeriod, None for what the cluster says.
     `active_mb`: how much of its memory it uses, for pages that are empty are not migrated. `dirty_mb_per_s`: how much
     of that it changes in a second, which a live migration has to send again. `processor_load`: what it keeps busy, in
-    percent of one logical processor.
+    percent of one logical processor. `network`: what its virtual network card is on, "" where nobody asks.
     """
 
     name: str
@@ -100,6 +112,7 @@ class GroupDefinition:
     resources: tuple[ResourceDefinition, ...] = ()
     extent: Extent | None = None
     processor_load: int = 0
+    network: str = ""
 
     def may_run_on(self, node: NodeId) -> bool:
         """Whether a node is among the possible owners."""
@@ -139,6 +152,11 @@ class ClusterDefinition:
     preferred_site: str = ""
     tag_witness: TagWitnessKind | None = None
     volumes: tuple[VolumeDefinition, ...] = ()
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks of its VMs; each node has a cable to every one of them."""
+        return tuple(sorted({group.network for group in self.groups if group.network}))
 
     @property
     def has_witness(self) -> bool:

@@ -141,6 +141,7 @@ _WITHOUT_EVENT: Final[dict[FactKind, Level]] = {
     FactKind.DISK_SUPERSEDED: Level.WARNING,
     FactKind.DISK_PREEMPTED: Level.WARNING,
     FactKind.PATH_DOWN: Level.WARNING,
+    FactKind.LINK_DOWN: Level.WARNING,
     FactKind.PRE_VOTE_STARTED: Level.DEBUG,
     FactKind.TERM_SEEN: Level.DEBUG,
     FactKind.SNAPSHOT_TAKEN: Level.DEBUG,

@@ -65,6 +65,7 @@ class FaultWord(Enum):
     WITNESS_KILL = "SIGKILL of the process that keeps a file share or cloud witness"
     WITNESS_START = "start it"
     WITNESS_SLOW = "let every question to it take `amount` ms longer on its way"
+    CUT_NETWORK = "pull a node's cable to the networks of VMs, or to `wire` alone"
     CUT_WITNESS = "cut a node from a file share or cloud witness"
     KILL_ALL = "SIGKILL of all nodes at once"
     START_ALL = "start all nodes"
@@ -119,6 +120,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.CUT_PEERS: Target.NODE,
     FaultWord.CUT_ARRAY: Target.NODE,
     FaultWord.CUT_WITNESS: Target.NODE,
+    FaultWord.CUT_NETWORK: Target.NODE,
     FaultWord.HOLD_PATH: Target.NODE,
     FaultWord.SLOW_OFF: Target.NODE,
     FaultWord.HEAL: Target.NODE_OR_ALL,
@@ -156,7 +158,7 @@ AMOUNTS: Final[dict[FaultWord, Amount]] = {
 }
 """Faults of which there is more or less; the others have no amount."""
 
-ONE_WIRE: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH)
+ONE_WIRE: Final = (FaultWord.CUT_BUSES, FaultWord.CUT_ARRAY, FaultWord.HOLD_PATH, FaultWord.CUT_NETWORK)
 """Faults that may strike one wire of several."""
 ON_THE_FILE: Final = (
     FaultWord.WITNESS_KILL, FaultWord.WITNESS_START, FaultWord.WITNESS_SLOW, FaultWord.CUT_WITNESS,
@@ -196,8 +198,8 @@ class Direction(Enum):
 class Fault:
     """One fault to make. `target`: what TARGETS says, "" where the word has none; `amount`: in the unit of AMOUNTS.
 
-    `wire`: one bus or path instead of all. `via`: the node that an operator asks, "" for the leader. `type`: how a
-    group is moved, one of MOVE_TYPES, "" for the usual way.
+    `wire`: one bus, path or network instead of all. `via`: the node that an operator asks, "" for the leader. `type`:
+    how a group is moved, one of MOVE_TYPES, "" for the usual way.
     """
 
     word: FaultWord

@@ -34,6 +34,19 @@ class RestartAction(IntEnum):
     RESTART_NOTIFY = 2
 
 
+class FaultDomain(Enum):
+    """What fails together, the widest first: each lies within the one before."""
+
+    SITE = "site"
+    RACK = "rack"
+    CHASSIS = "chassis"
+
+    def of(self, place: tuple[str, ...]) -> tuple[str, ...]:
+        """The domain of this level at a place (site, rack, chassis) with those around it; empty where none is."""
+        depth = tuple(FaultDomain).index(self) + 1
+        return place[:depth] if len(place) >= depth and place[depth - 1] else ()
+
+
 class RuleKind(Enum):
     """What an affinity rule asks of its groups."""
 
@@ -48,8 +61,8 @@ class RuleKind(Enum):
         return self in (RuleKind.SAME_NODE, RuleKind.SAME_FAULT_DOMAIN)
 
     @property
-    def by_site(self) -> bool:
-        """Whether it speaks of sites, and not of nodes."""
+    def by_domain(self) -> bool:
+        """Whether it speaks of fault domains, and not of nodes."""
         return self in (RuleKind.SAME_FAULT_DOMAIN, RuleKind.DIFFERENT_FAULT_DOMAIN)
 
 
@@ -63,7 +76,8 @@ class Policy:
 
     `offline_action`: what becomes of the VM when it is taken offline, other than for a move. `default_move_type`: how
     it leaves a node that is drained; None: as MoveTypeThreshold says. `monitored_services`: the services in the VM that
-    its host watches; what clients use is the journal.
+    its host watches; what clients use is the journal. `protected_network`: it leaves a host whose cable to its
+    network is out.
     """
 
     priority: Priority = Priority.MEDIUM
@@ -80,16 +94,21 @@ class Policy:
     offline_action: OfflineAction = OfflineAction.SAVE
     default_move_type: MoveKind | None = None
     monitored_services: tuple[str, ...] = (JOURNAL_SERVICE,)
+    protected_network: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class AffinityRule:
-    """Groups that belong on one node or site, or on different ones. A `soft` rule gives way where no node fits."""
+    """Groups that belong on one node or in one fault domain, or in different ones. `level`: of fault domains.
+
+    A `soft` rule gives way where no node fits.
+    """
 
     name: str
     kind: RuleKind
     groups: tuple[str, ...]
     soft: bool = False
+    level: FaultDomain = FaultDomain.SITE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from .policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
+from .policy import AffinityRule, FaultDomain, GroupSet, Policy, Priority, RestartAction, RuleKind
 from .vocabulary import MoveKind, OfflineAction
 
 LIMITS: Final[dict[str, tuple[int, int]]] = {
@@ -24,12 +24,14 @@ PRIORITIES: Final = {priority.name.lower().replace("_", "-"): priority for prior
 ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in RestartAction}
 OFFLINE_ACTIONS: Final = {action.name.lower().replace("_", "-"): action for action in OfflineAction}
 MOVE_KINDS: Final = {kind.name.lower(): kind for kind in MoveKind}
+LEVELS: Final = {level.value: level for level in FaultDomain}
 KINDS: Final = {kind.value: kind for kind in RuleKind}
 POLICY_KEYS: Final = (
     "priority", "restart_action", *LIMITS, "auto_failback", "failback_window", "anti_affinity_class_names",
     "locked_from_moving", "check_heartbeat", "offline_action", "default_move_type", "monitored_services",
+    "protected_network",
 )  # fmt: skip
-RULE_KEYS: Final = ("name", "kind", "groups", "soft")
+RULE_KEYS: Final = ("name", "kind", "groups", "soft", "level")
 SET_KEYS: Final = ("name", "groups", "after", "startup_delay_ms", "trigger")
 TRIGGERS: Final = {"delay": True, "online": False}
 
@@ -115,6 +117,7 @@ def read_policy(values: Mapping[str, Any]) -> tuple[Policy, list[tuple[str, str]
         offline_action=wrong.word(values, "offline_action", OFFLINE_ACTIONS, usual.offline_action),
         default_move_type=wrong.word(values, "default_move_type", MOVE_KINDS, usual.default_move_type),
         monitored_services=tuple(sorted(services)) if "monitored_services" in values else usual.monitored_services,
+        protected_network=wrong.truth(values, "protected_network", usual.protected_network),
     )
     return policy, wrong.found
 
@@ -138,7 +141,10 @@ def read_rule(values: Mapping[str, Any], groups: Collection[str]) -> tuple[Affin
     if "kind" not in values:
         wrong.add("kind", f"kind is missing; choose one of {', '.join(KINDS)}")
     kind = wrong.word(values, "kind", KINDS, RuleKind.DIFFERENT_NODE)
-    return AffinityRule(name, kind, tuple(sorted(members)), wrong.truth(values, "soft", False)), wrong.found
+    level = wrong.word(values, "level", LEVELS, FaultDomain.SITE)
+    if "level" in values and not kind.by_domain:
+        wrong.add("level", f"level is for fault domains, and the rule is {kind.value}; leave it out")
+    return AffinityRule(name, kind, tuple(sorted(members)), wrong.truth(values, "soft", False), level), wrong.found
 
 
 def read_set(values: Mapping[str, Any], groups: Collection[str]) -> tuple[GroupSet, list[tuple[str, str]]]:
@@ -176,6 +182,8 @@ def _written(value: object) -> object:
 def rule_values(rule: AffinityRule) -> dict[str, Any]:
     """What `read_rule` reads back as this rule."""
     values: dict[str, Any] = {"name": rule.name, "kind": rule.kind.value, "groups": list(rule.groups)}
+    if rule.level is not FaultDomain.SITE:
+        values["level"] = rule.level.value
     return {**values, "soft": True} if rule.soft else values
 
 

@@ -66,8 +66,14 @@ class Properties:
     maximum_parallel_migrations: int = 0  # 0: no limit for the whole cluster
     virtual_machine_migration_performance_option: int = 1  # 0: as it is, 1: compressed
     drain_on_shutdown: bool = True
+    workgroup: bool = False  # its nodes are in no domain
     shutdown_timeout_ms: int = 1_200_000
     move_type_threshold: int = 1000  # a drain live-migrates VMs of this priority or above, and saves those below
+
+    @property
+    def migrates_live(self) -> bool:
+        """Whether VMs may be live-migrated: hosts in no domain trust each other by certificates, from ws2025 on."""
+        return not self.workgroup or self.profile == "ws2025"
 
     @property
     def force_quorum_resiliency(self) -> bool:
@@ -123,6 +129,11 @@ def watches_applications(profile: str) -> bool:
     return profile != "ws2008r2"
 
 
+def protects_networks(profile: str) -> bool:
+    """Whether a VM leaves a host whose cable to its network is out (ws2012r2 and later)."""
+    return PROFILES.index(profile) >= PROFILES.index("ws2012r2")
+
+
 def knows_priorities(profile: str) -> bool:
     """Whether a group of high priority takes the place of a lesser one (ws2012 and later)."""
     return profile != "ws2008r2"
@@ -175,6 +186,8 @@ def problems(properties: Properties) -> list[tuple[str, str]]:
         found.append(("virtual_machine_migration_performance_option", text))
     if p.profile in ("ws2008r2", "ws2012") and p.drain_on_shutdown:
         found.append(("drain_on_shutdown", f"{p.profile} has no drain on shutdown; set it to false or take ws2012r2"))
+    if p.workgroup and not knows_sites(p.profile):
+        found.append(("workgroup", f"{p.profile} needs a domain; set workgroup to false or take ws2016"))
     if p.dynamic_witness and not p.dynamic_quorum:
         found.append(("dynamic_witness", "a dynamic witness needs dynamic_quorum = true"))
     if p.guest_disk_timeout_ms < p.scsi_timeout_ms:

@@ -11,7 +11,15 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from .complaints import WHOLE_LIMIT, Complaints, NotToml, listed, shown, toml
-from .definition import ClusterDefinition, GroupDefinition, NodeDefinition, TagWitnessKind, on_volume, volumes_of
+from .definition import (
+    NETWORK_NAME,
+    ClusterDefinition,
+    GroupDefinition,
+    NodeDefinition,
+    TagWitnessKind,
+    on_volume,
+    volumes_of,
+)
 from .policy import AffinityRule, GroupSet, complaints
 from .policy_file import POLICY_KEYS, RULE_KEYS, SET_KEYS, read_policy, read_rule, read_set
 from .properties import DEFAULT_PROFILE, PROFILES, Properties, defaults, knows_sites, problems, with_values
@@ -32,11 +40,11 @@ MAX_SEED: Final = 2**63 - 1
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
     "affinity", "group", "node_memory_mb", "node_processors", "nodes", "on_volumes", "owners", "paths",
-    "preferred_site", "profile", "properties", "set", "sites", "vm", "vms", "volumes", "witness",
+    "preferred_site", "profile", "properties", "set", "sites", "racks", "chassis", "vm", "vms", "volumes", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (
-    *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "possible", "preferred",
-    "processor_load",
+    *POLICY_KEYS, "active_mb", "boot_delay_ms", "dirty_mb_per_s", "memory_mb", "network", "possible",
+    "preferred", "processor_load",
 )  # fmt: skip
 _LAB: Final = ("lab",)
 _PROPERTIES: Final = ("lab", "properties")
@@ -88,6 +96,7 @@ class _Reader:
         cast = Cast(
             self._nodes, (*self._vms, *(role.name for role in roles)), definition.has_witness,
             definition.tag_witness is not None, tuple(each.name for role in roles for each in role.resources),
+            definition.networks,
         )  # fmt: skip
         steps = read_steps(document.get("step", []), cast, tuple(str(path) for path in definition.paths), wrong)
         return Scenario(self._name, str(why).strip(), definition, steps, seed, every_s or 1.0)
@@ -109,13 +118,26 @@ class _Reader:
         properties = self._properties(lab)
         memory_mb = self._count(lab, "node_memory_mb", 0, 0, MAX_MEMORY_MB)
         processors = self._count(lab, "node_processors", 0, 0, MAX_PROCESSORS)
-        sites, preferred_site = self._sites(lab, properties.profile)
+        sites, racks, chassis = (self._domains(lab, properties.profile, key) for key in ("sites", "racks", "chassis"))
+        preferred_site = lab.get("preferred_site", "")
+        if preferred_site and preferred_site not in sites:
+            text = f"no node is in site {shown(preferred_site)}; write one of `sites`"
+            self._wrong.add(_LAB, text, "preferred_site")
         shared = self._count(lab, "on_volumes", vms, 0, MAX_VMS)
         return ClusterDefinition(
             name=self._name[:15],
             id=self._name,
             nodes=tuple(
-                NodeDefinition(NodeId(number), name, 1, sites[number - 1], memory_mb, processors)
+                NodeDefinition(
+                    NodeId(number),
+                    name,
+                    1,
+                    sites[number - 1],
+                    memory_mb,
+                    processors,
+                    racks[number - 1],
+                    chassis[number - 1],
+                )
                 for number, name in enumerate(self._nodes, 1)
             ),
             groups=tuple(
@@ -132,7 +154,7 @@ class _Reader:
             properties=properties,
             rules=rules,
             sets=sets,
-            preferred_site=preferred_site,
+            preferred_site=str(preferred_site),
             tag_witness=tag,
             volumes=volumes,
         )
@@ -191,25 +213,25 @@ class _Reader:
             lun, memory = LunId(number + 1), (memory_mb, None, active_mb, dirty)
             load = self._whole(path, values, "processor_load", 0, 100 * MAX_PROCESSORS)
             group = GroupDefinition(name, lun, preferred, possible, None, delay_ms, policy, *memory)
-            groups.append(replace(group, processor_load=load))
+            network = values.get("network", "")
+            if not isinstance(network, str) or (network and not NETWORK_NAME.fullmatch(network)):
+                self._wrong.add(path, f'`network` is {shown(network)}; write a name such as "Production"', "network")
+                network = ""
+            groups.append(replace(group, processor_load=load, network=network))
         return groups
 
-    def _sites(self, lab: Mapping[str, Any], profile: str) -> tuple[list[str], str]:
-        """The site of each node, "" for none, and the preferred one."""
-        sites, none = lab.get("sites", []), [""] * len(self._nodes)
-        if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
-            sites = ["?"]
-        if sites and len(sites) != len(none):
-            self._wrong.add(
-                _LAB, '`sites` is no list of one name per node; write one such as ["Paris", "Rome"]', "sites"
-            )
-            return none, ""
-        if sites and not knows_sites(profile):
-            self._wrong.add(_LAB, f"{profile} knows no sites; take profile ws2016 or later", "sites")
-        preferred = lab.get("preferred_site", "")
-        if preferred and preferred not in sites:
-            self._wrong.add(_LAB, f"no node is in site {shown(preferred)}; write one of `sites`", "preferred_site")
-        return sites or none, str(preferred)
+    def _domains(self, lab: Mapping[str, Any], profile: str, key: str) -> list[str]:
+        """The site, rack or chassis of each node, "" for none."""
+        names, none = lab.get(key, []), [""] * len(self._nodes)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            names = ["?"]
+        if names and len(names) != len(none):
+            text = f'`{key}` is no list of one name per node; write one such as ["Paris", "Rome"]'
+            self._wrong.add(_LAB, text, key)
+            return none
+        if names and not knows_sites(profile):
+            self._wrong.add(_LAB, f"{profile} knows no sites; take profile ws2016 or later", key)
+        return names or none
 
     def _table(self, path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         value = table.get(key, {})

@@ -64,6 +64,7 @@ class Cast:
     file: bool = False
     """Whether the witness is a file share or a cloud witness."""
     resources: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     def is_node(self, target: object) -> bool:
         """Whether a text names a node, or one by its deed."""
@@ -144,6 +145,9 @@ class _Steps:
         if word in ON_THE_FILE and not self._cast.file:
             remedy = 'write witness = "file-share" in [lab]'
             wrong.add(path, f"`{step['do']}` strikes a file share or cloud witness, and there is none; {remedy}", "do")
+        if word is FaultWord.CUT_NETWORK and not self._cast.networks:
+            remedy = 'give one a network, such as network = "Production"'
+            wrong.add(path, f"`{step['do']}` strikes a network of VMs, and no VM is on one; {remedy}", "do")
         ways = {way.name.lower(): way for way in Direction}
         direction = ways.get(str(step.get("direction", "both")))
         if direction is None:
@@ -186,7 +190,7 @@ class _Steps:
         wire = step.get("wire", "")
         if wire == "":
             return ""
-        known = BUSES if word is FaultWord.CUT_BUSES else self._paths
+        known = {FaultWord.CUT_BUSES: BUSES, FaultWord.CUT_NETWORK: self._cast.networks}.get(word, self._paths)
         if word not in ONE_WIRE:
             self._wrong.add(path, f"`{step['do']}` has no wire; leave it out", "wire")
         elif wire not in known:

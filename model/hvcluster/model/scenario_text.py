@@ -50,6 +50,12 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         yield f"owners = {_value([int(owner) for owner in owners])}"
     if any(node.site for node in definition.nodes):
         yield f"sites = {_value([node.site for node in definition.nodes])}"
+    for key, names in (
+        ("racks", [n.rack for n in definition.nodes]),
+        ("chassis", [n.chassis for n in definition.nodes]),
+    ):
+        if any(names):
+            yield f"{key} = {_value(names)}"
     if definition.nodes[0].memory_mb:
         yield f"node_memory_mb = {definition.nodes[0].memory_mb}"
     if definition.nodes[0].processors:
@@ -92,6 +98,7 @@ def _wishes(definition: ClusterDefinition) -> Iterator[str]:
                 "active_mb",
                 "dirty_mb_per_s",
                 "processor_load",
+                "network",
             )
             if (wanted := getattr(group, name)) != getattr(usual, name)
         ]

@@ -15,7 +15,7 @@ import grpc.aio
 
 from hvcluster.model import codec
 from hvcluster.model.definition import ClusterDefinition, TagWitnessKind
-from hvcluster.model.policy import AffinityRule, Policy, RuleKind
+from hvcluster.model.policy import AffinityRule, FaultDomain, Policy, RuleKind
 from hvcluster.model.policy_file import policy_values, read_policy
 from hvcluster.model.vocabulary import MAX_NODES, Failback, Generation, MoveKind, NodeId
 from hvcluster.v1 import node_pb2, node_pb2_grpc
@@ -321,14 +321,20 @@ def _pause(asked: node_pb2.SetNodePausedRequest) -> ev.SetNodePaused | str:
 
 
 def _rule_row(rule: AffinityRule) -> node_pb2.AffinityRuleRow:
-    return node_pb2.AffinityRuleRow(name=rule.name, kind=rule.kind.value, groups=rule.groups, soft=rule.soft)
+    return node_pb2.AffinityRuleRow(
+        name=rule.name, kind=rule.kind.value, groups=rule.groups, soft=rule.soft, level=rule.level.value
+    )
 
 
 def _rule(asked: node_pb2.AffinityRuleRow) -> ev.SetAffinityRule | str:
     kinds = {kind.value: kind for kind in RuleKind}
     if asked.kind not in kinds:
         return f"{asked.kind[:MAX_NAME]!r} is no kind of rule; one of {', '.join(kinds)}"
-    return ev.SetAffinityRule(AffinityRule(asked.name, kinds[asked.kind], tuple(sorted(asked.groups)), asked.soft))
+    levels = {"": FaultDomain.SITE, **{level.value: level for level in FaultDomain}}
+    if asked.level not in levels:
+        return f"{asked.level[:MAX_NAME]!r} is no level of fault domains; one of {', '.join(filter(None, levels))}"
+    rule = AffinityRule(asked.name, kinds[asked.kind], tuple(sorted(asked.groups)), asked.soft, levels[asked.level])
+    return ev.SetAffinityRule(rule)
 
 
 def _problem(group: str, node: int, least: int, what: str = "group") -> str | None:

@@ -27,6 +27,7 @@ _WIRES: Final = {
     chaos_pb2.WIRE_PEER: Wire.PEER,
     chaos_pb2.WIRE_ARRAY: Wire.ARRAY,
     chaos_pb2.WIRE_WITNESS: Wire.WITNESS,
+    chaos_pb2.WIRE_NETWORK: Wire.NETWORK,
 }
 _DIRECTIONS: Final = {
     chaos_pb2.DIRECTION_BOTH: Direction.BOTH,
@@ -53,7 +54,9 @@ class ChaosService(chaos_pb2_grpc.ChaosServicer):
         """Cut a wire; an unspecified direction means both."""
         wire = _WIRES.get(request.wire)
         if wire is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "say which wire: bus, peer, array or witness")
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "say which wire: bus, peer, array, network or witness"
+            )
         direction = _DIRECTIONS.get(request.direction, Direction.BOTH)
         try:
             self._cuts.cut(wire, request.name, direction)

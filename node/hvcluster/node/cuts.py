@@ -20,6 +20,7 @@ class Wire(Enum):
     PEER = "peer"
     ARRAY = "path"
     WITNESS = "witness"
+    NETWORK = "network"
 
 
 class Direction(Flag):

@@ -95,9 +95,11 @@ class Adapters:
             Wire.BUS: tuple(sorted(addresses.buses)),
             Wire.PEER: tuple(str(peer) for peer in sorted(addresses.peers)),
             Wire.ARRAY: tuple(sorted(addresses.paths)),
+            Wire.NETWORK: definition.networks,
             Wire.WITNESS: () if addresses.witness is None else (WITNESS_NAME,),
         })  # fmt: skip
         self.cuts.observe(self._cut_array)
+        self.cuts.observe(self._cut_network)
         self.cuts.observe_quality(lambda quality: self.initiator.slow(quality.array_delay_us / US_PER_S))
         self.buses: tuple[HeartbeatBus, ...] = tuple(
             MqttBus(
@@ -351,3 +353,14 @@ class Adapters:
                 self.initiator.cut(PathName(name), _ARRAY_CUTS[direction])
             else:
                 self.initiator.heal(PathName(name))
+
+    def unplugged(self) -> tuple[str, ...]:
+        """Networks of VMs to which this node's cable is out."""
+        return tuple(name for wire, name, _ in self.cuts.now() if wire is Wire.NETWORK)
+
+    def _cut_network(self, kind: Wire, name: str, direction: Direction) -> None:
+        """A cable that loses one direction has no link."""
+        if kind is Wire.NETWORK:
+            out = self.unplugged()
+            self.vms.unplugged = frozenset(g.name for g in self._definition.groups if g.network in out)
+            self.service.post(ev.LinkChanged(name, not direction))

@@ -102,6 +102,8 @@ class Outside(Protocol):
 
     def paths(self) -> Mapping[PathName, int]: ...
 
+    def unplugged(self) -> tuple[str, ...]: ...
+
     def record(self, fact: Fact) -> None: ...
 
 
@@ -338,6 +340,8 @@ class Service:
         for path, login in sorted(self._outside.paths().items()):
             if login:
                 self._put(ev.PathChanged(path, True, login))
+        for network in self._outside.unplugged():
+            self._put(ev.LinkChanged(network, False))
 
 
 def _day_us() -> int:

@@ -21,6 +21,8 @@ MAX_NUMBER: Final = 2**63 - 1
 """Terms, indexes and the like: saved state keeps signed 64-bit integers (a million a second last 290,000 years)."""
 MAX_HEARTBEAT_BYTES: Final = 8 * 1024
 """64 nodes hear 63 peers at about 25 bytes each, plus identifiers: below 2 KiB; four times that is not ours."""
+MAX_NETWORKS, MAX_NETWORK = 64, 32
+"""Each VM is on one network, and a name has no more characters."""
 MAX_TEXT: Final = 1_024
 """A reason is one sentence. Ours are cut to this length, longer ones from elsewhere are refused."""
 
@@ -120,6 +122,7 @@ def heartbeat_out(cluster_id: str, beat: m.Heartbeat) -> heartbeat_pb2.Heartbeat
         storage=beat.storage,
         leaving=beat.leaving,
     )
+    proto.unlinked.extend(beat.unlinked)
     add = proto.hears.add
     for heard in beat.hears:
         add(node=heard.node, incarnation=heard.incarnation, sequence=heard.sequence, on_bus=heard.on_bus)
@@ -134,6 +137,8 @@ def heartbeat_in(proto: heartbeat_pb2.Heartbeat) -> m.Heartbeat:
         raise Rejected(Reason.OUT_OF_RANGE, "a number of the heartbeat", f"node {proto.node}")
     if len(proto.hears) > MAX_NODES:
         raise Rejected(Reason.OUT_OF_RANGE, f"hears {len(proto.hears)} peers", f"node {proto.node}")
+    if len(proto.unlinked) > MAX_NETWORKS or any(len(network) > MAX_NETWORK for network in proto.unlinked):
+        raise Rejected(Reason.OUT_OF_RANGE, "its networks", f"node {proto.node}")
     hears = []
     seen: set[int] = set()
     for heard in proto.hears:
@@ -157,6 +162,7 @@ def heartbeat_in(proto: heartbeat_pb2.Heartbeat) -> m.Heartbeat:
         proto.storage,
         proto.leaving,
         tuple(hears),
+        tuple(sorted(set(proto.unlinked))),
     )
 
 

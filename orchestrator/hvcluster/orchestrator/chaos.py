@@ -81,6 +81,7 @@ def _wire(wire: Wire) -> chaos_pb2.Wire.ValueType:
         Wire.PEERS: chaos_pb2.WIRE_PEER,
         Wire.ARRAY: chaos_pb2.WIRE_ARRAY,
         Wire.WITNESS: chaos_pb2.WIRE_WITNESS,
+        Wire.NETWORK: chaos_pb2.WIRE_NETWORK,
     }[wire]
 
 

@@ -54,6 +54,6 @@ def networks_of(wire: Wire, name: str) -> tuple[str, ...]:
     """The networks that carry a wire; empty where no network carries it alone (one peer, one path)."""
     if wire is Wire.BUS:
         return (f"heartbeat-{name.lower()}",) if name else ("heartbeat-a", "heartbeat-b")
-    if name or wire is Wire.WITNESS:
+    if name or wire in (Wire.WITNESS, Wire.NETWORK):
         return ()  # the array and the witness share a network
     return ("cluster",) if wire is Wire.PEERS else ("storage",)

@@ -47,6 +47,7 @@ class Wire(Enum):
     PEERS = "peers"
     ARRAY = "array"
     WITNESS = "witness"
+    NETWORK = "network"
 
 
 class Way(Enum):
@@ -59,7 +60,7 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One wire of one node. `name`: the bus, the peer's node id or the path; empty for all."""
+    """One wire of one node. `name`: the bus, the peer's node id, the path or the network; empty for all."""
 
     wire: Wire
     name: str = ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hvcluster.model import codec
 from hvcluster.model.definition import TagWitnessKind
-from hvcluster.model.policy import Policy
+from hvcluster.model.policy import FaultDomain, Policy
 from hvcluster.model.policy_file import policy_values
 from hvcluster.model.vocabulary import NodeId
 
@@ -288,23 +288,37 @@ def _sets(picture: Picture, _: Addresses) -> list[Row]:
 
 
 def _domains(picture: Picture, _: Addresses) -> list[Row]:
-    """Sites, then the nodes in them."""
-    definition = picture.definition
-    sites = sorted({node.site for node in definition.nodes if node.site})
-    found: list[Row] = [
-        {
-            "Name": site,
-            "Type": "Site",
-            "ParentName": None,
-            "ChildrenNames": [node.name for node in definition.nodes if node.site == site],
-        }
-        for site in sites
-    ]
-    found += [
-        {"Name": node.name, "Type": "Node", "ParentName": node.site or None, "ChildrenNames": []}
-        for node in definition.nodes
-    ]
-    return found
+    """Sites, racks and chassis, then the nodes in them."""
+    found: list[Row] = []
+    places: dict[tuple[str, ...], list[str]] = {}
+    for level in FaultDomain:
+        for node in picture.definition.nodes:
+            if domain := level.of(node.place):
+                places.setdefault(domain, [])
+    for node in picture.definition.nodes:
+        parent = next((domain for level in reversed(FaultDomain) if (domain := level.of(node.place))), ())
+        if parent:
+            places[parent].append(node.name)
+        row: Row = {"Name": node.name, "Type": "Node", "ParentName": parent[-1] if parent else None}
+        found.append({**row, "ChildrenNames": []})
+    rows: list[Row] = []
+    for domain in sorted(places, key=lambda domain: (len(domain), domain)):
+        around = _around(domain, places)
+        inside = [inner[-1] for inner in sorted(places) if _around(inner, places) == domain]
+        rows.append(
+            {
+                "Name": domain[-1],
+                "Type": tuple(FaultDomain)[len(domain) - 1].value.capitalize(),
+                "ParentName": around[-1] if around else None,
+                "ChildrenNames": [*inside, *places[domain]],
+            }
+        )
+    return rows + found
+
+
+def _around(domain: tuple[str, ...], places: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """The narrowest fault domain around another one; empty where there is none."""
+    return next((outer for outer in (domain[:2], domain[:1]) if outer != domain and outer in places), ())
 
 
 NOUNS: Final[dict[str, Noun]] = {

@@ -53,6 +53,8 @@ class LabNode:
     site: str = ""
     memory_mb: int = 0
     processors: int = 0
+    rack: str = ""
+    chassis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class LabVm:
     dirty_mb_per_s: int = 8
     extent: Extent | None = None
     processor_load: int = 0
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,10 @@ class Lab:
         return ClusterDefinition(
             name=self.name,
             id=cluster_id,
-            nodes=tuple(NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors) for n in self.nodes),
+            nodes=tuple(
+                NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors, n.rack, n.chassis)
+                for n in self.nodes
+            ),
             groups=tuple(
                 GroupDefinition(
                     v.name,
@@ -150,6 +156,7 @@ class Lab:
                     v.dirty_mb_per_s,
                     extent=v.extent,
                     processor_load=v.processor_load,
+                    network=v.network,
                 )
                 for v in self.vms
             )

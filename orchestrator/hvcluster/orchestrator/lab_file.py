@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast
 
 from hvcluster.model import properties as cluster_properties
 from hvcluster.model.complaints import WHOLE_LIMIT, NotToml, toml
+from hvcluster.model.definition import NETWORK_NAME
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, Properties
 from hvcluster.model.toml_lines import Lines
 from hvcluster.model.toml_lines import Path as TomlPath
@@ -191,10 +192,11 @@ def _nodes(top: Section) -> list[LabNode]:
             _once(by_id, number, section, "id", f"node id {number}", "give every node an id of its own, or none")
         weight = section.integer("weight", 0, 1, 1)
         site = section.text("site", "") or ""
+        rack, chassis = section.text("rack", "") or "", section.text("chassis", "") or ""
         memory_mb = section.integer("memory_mb", 0, MAX_MEMORY_MB, 0)
         processors = section.integer("processors", 0, MAX_PROCESSORS, 0)
         section.finish()
-        host = (site, memory_mb or 0, processors or 0)
+        host = (site, memory_mb or 0, processors or 0, rack, chassis)
         nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, *host))
     if nodes and all(node.weight == 0 for node in nodes):
         sections[0].complain("weight", "no node has a vote", "leave at least one node its weight of 1")
@@ -203,9 +205,10 @@ def _nodes(top: Section) -> list[LabNode]:
 
 def _check_sites(cluster: Section, properties: Properties, nodes: list[LabNode], preferred: str) -> None:
     sites = {node.site for node in nodes if node.site}
-    if sites and not cluster_properties.knows_sites(properties.profile):
-        remedy = "take profile ws2016 or later, or leave `site` out"
-        cluster.complain("profile", f"{properties.profile} knows no sites", remedy)
+    placed = any(node.site or node.rack or node.chassis for node in nodes)
+    if placed and not cluster_properties.knows_sites(properties.profile):
+        remedy = "take profile ws2016 or later, or leave `site`, `rack` and `chassis` out"
+        cluster.complain("profile", f"{properties.profile} knows no sites and no other fault domains", remedy)
     if preferred and preferred not in sites:
         remedy = near(preferred, sites) or "name the site of a [[node]]"
         cluster.complain("preferred_site", f"no node is in site {preferred!r}", remedy)
@@ -283,11 +286,25 @@ def _vms(top: Section, nodes: list[LabNode], on_volumes: dict[str, tuple[str, in
         active = section.integer("active_mb", 1, MAX_MEMORY_MB, 64)
         dirty = section.integer("dirty_mb_per_s", 0, MAX_MEMORY_MB, 8)
         load = section.integer("processor_load", 0, 100 * MAX_PROCESSORS, 0)
+        network = section.text("network", "") or ""
+        if network and not NETWORK_NAME.fullmatch(network):
+            text = f"{network!r} is no name of a network"
+            section.complain("network", text, "use letters, digits, blanks, '.', '_' and '-', 32 at most")
         section.finish()
         disk, memory = LunId(-1 if lun is None else lun), (memory_mb or 1024, period_ms, active or 64, dirty or 0)
         vms.append(
             LabVm(
-                name, disk, preferred, possible, owner, boot or 0, port or 0, policy, *memory, processor_load=load or 0
+                name,
+                disk,
+                preferred,
+                possible,
+                owner,
+                boot or 0,
+                port or 0,
+                policy,
+                *memory,
+                processor_load=load or 0,
+                network=network,
             )
         )
     return vms

@@ -18,7 +18,9 @@ from .lab import VM_NAME, LabVm
 from .lab_reader import Section
 
 GROUP_KEYS: Final = tuple(
-    key for key in policy_file.POLICY_KEYS if not key.startswith("restart_") and key != "check_heartbeat"
+    key
+    for key in policy_file.POLICY_KEYS
+    if not key.startswith("restart_") and key not in ("check_heartbeat", "protected_network")
 )
 """The policies of a group; how often it is restarted, its resources say."""
 

@@ -150,15 +150,20 @@ async def wire_of(driver: Driver, text: str, way: Way = Way.BOTH) -> Cut:
         "array": Wire.ARRAY,
         "san": Wire.ARRAY,
         "witness": Wire.WITNESS,
+        "network": Wire.NETWORK,
     }
     wire = words.get(word.lower())
     if wire is None:
-        remedy = near(word, words) or "bus, bus:A, peers, peers:NODE, array, array:PATH or witness"
+        remedy = (
+            near(word, words) or "bus, bus:A, peers, peers:NODE, array, array:PATH, network, network:NAME or witness"
+        )
         raise Failure(Exit.USAGE, f"{text!r} is no wire", remedy)
     if wire is Wire.BUS and name:
         name = _one_of("bus", name, BUS_NAMES)
     if wire is Wire.ARRAY and name:
         name = _one_of("path", name, tuple(driver.definition.paths))
+    if wire is Wire.NETWORK and name:
+        name = _one_of("network", name, driver.definition.networks)
     if wire is Wire.PEERS and name:
         name = str((await member(driver, name, Role.NODE)).node)
     return Cut(wire, name, way)

@@ -34,6 +34,7 @@ _CUTS: Final = {
     FaultWord.CUT_PEERS: Wire.PEERS,
     FaultWord.CUT_ARRAY: Wire.ARRAY,
     FaultWord.CUT_WITNESS: Wire.WITNESS,
+    FaultWord.CUT_NETWORK: Wire.NETWORK,
 }
 
 
@@ -205,7 +206,7 @@ class Hand:
             case FaultWord.WEIGH:
                 vote = node_pb2.SetNodeWeightRequest(node=self._id(name), weight=int(fault.amount))
                 await self._ask(fault, node_pb2.OperatorRequest(set_node_weight=vote))
-            case FaultWord.CUT_BUSES | FaultWord.CUT_PEERS | FaultWord.CUT_ARRAY | FaultWord.CUT_WITNESS:
+            case word if word in _CUTS:
                 await self._cut(name, fault)
             case _:
                 raise AssertionError(f"{fault.word} strikes no node")
@@ -328,7 +329,7 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.SHUTDOWN,
         FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
-        FaultWord.CUT_WITNESS, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR, FaultWord.WEIGH,
+        FaultWord.CUT_WITNESS, FaultWord.CUT_NETWORK, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR, FaultWord.WEIGH,
     }
 )  # fmt: skip
 

@@ -34,7 +34,10 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
     luns = sorted({*witness, *(g.lun for g in definition.groups), *(volume.lun for volume in definition.volumes)})
     return Lab(
         name=definition.name,
-        nodes=tuple(LabNode(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors) for n in definition.nodes),
+        nodes=tuple(
+            LabNode(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors, n.rack, n.chassis)
+            for n in definition.nodes
+        ),
         luns=tuple(LabLun(LunId(lun), _lun_bytes(definition, LunId(lun))) for lun in luns),
         vms=tuple(
             LabVm(
@@ -52,6 +55,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
                 g.dirty_mb_per_s,
                 g.extent,
                 g.processor_load,
+                g.network,
             )
             for g in definition.groups
             if not g.resources

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hvcluster/v1/chaos.proto\x12\x0chvcluster.v1\"h\n\nCutRequest\x12 \n\x04wire\x18\x01 \x01(\x0e\x32\x12.hvcluster.v1.Wire\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\tdirection\x18\x03 \x01(\x0e\x32\x17.hvcluster.v1.Direction\"=\n\x0bHealRequest\x12 \n\x04wire\x18\x01 \x01(\x0e\x32\x12.hvcluster.v1.Wire\x12\x0c\n\x04name\x18\x02 \x01(\t\"u\n\x07Quality\x12\x0c\n\x04loss\x18\x01 \x01(\x01\x12\x10\n\x08\x64oubling\x18\x02 \x01(\x01\x12\x18\n\x10message_delay_us\x18\x03 \x01(\r\x12\x16\n\x0e\x61rray_delay_us\x18\x04 \x01(\r\x12\x18\n\x10witness_delay_us\x18\x05 \x01(\r\"8\n\x0e\x44\x65gradeRequest\x12&\n\x07quality\x18\x01 \x01(\x0b\x32\x15.hvcluster.v1.Quality\"\r\n\x0bListRequest\",\n\x0e\x42reakVmRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0b\n\x03how\x18\x02 \x01(\t\"\\\n\nChaosReply\x12&\n\x04\x63uts\x18\x01 \x03(\x0b\x32\x18.hvcluster.v1.CutRequest\x12&\n\x07quality\x18\x02 \x01(\x0b\x32\x15.hvcluster.v1.Quality*[\n\x04Wire\x12\x14\n\x10WIRE_UNSPECIFIED\x10\x00\x12\x0c\n\x08WIRE_BUS\x10\x01\x12\r\n\tWIRE_PEER\x10\x02\x12\x0e\n\nWIRE_ARRAY\x10\x03\x12\x10\n\x0cWIRE_WITNESS\x10\x04*_\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IRECTION_BOTH\x10\x01\x12\x11\n\rDIRECTION_OUT\x10\x02\x12\x10\n\x0c\x44IRECTION_IN\x10\x03\x32\xc2\x02\n\x05\x43haos\x12\x39\n\x03\x43ut\x12\x18.hvcluster.v1.CutRequest\x1a\x18.hvcluster.v1.ChaosReply\x12;\n\x04Heal\x12\x19.hvcluster.v1.HealRequest\x1a\x18.hvcluster.v1.ChaosReply\x12\x41\n\x07\x44\x65grade\x12\x1c.hvcluster.v1.DegradeRequest\x1a\x18.hvcluster.v1.ChaosReply\x12;\n\x04List\x12\x19.hvcluster.v1.ListRequest\x1a\x18.hvcluster.v1.ChaosReply\x12\x41\n\x07\x42reakVm\x12\x1c.hvcluster.v1.BreakVmRequest\x1a\x18.hvcluster.v1.ChaosReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hvcluster/v1/chaos.proto\x12\x0chvcluster.v1\"h\n\nCutRequest\x12 \n\x04wire\x18\x01 \x01(\x0e\x32\x12.hvcluster.v1.Wire\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\tdirection\x18\x03 \x01(\x0e\x32\x17.hvcluster.v1.Direction\"=\n\x0bHealRequest\x12 \n\x04wire\x18\x01 \x01(\x0e\x32\x12.hvcluster.v1.Wire\x12\x0c\n\x04name\x18\x02 \x01(\t\"u\n\x07Quality\x12\x0c\n\x04loss\x18\x01 \x01(\x01\x12\x10\n\x08\x64oubling\x18\x02 \x01(\x01\x12\x18\n\x10message_delay_us\x18\x03 \x01(\r\x12\x16\n\x0e\x61rray_delay_us\x18\x04 \x01(\r\x12\x18\n\x10witness_delay_us\x18\x05 \x01(\r\"8\n\x0e\x44\x65gradeRequest\x12&\n\x07quality\x18\x01 \x01(\x0b\x32\x15.hvcluster.v1.Quality\"\r\n\x0bListRequest\",\n\x0e\x42reakVmRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0b\n\x03how\x18\x02 \x01(\t\"\\\n\nChaosReply\x12&\n\x04\x63uts\x18\x01 \x03(\x0b\x32\x18.hvcluster.v1.CutRequest\x12&\n\x07quality\x18\x02 \x01(\x0b\x32\x15.hvcluster.v1.Quality*m\n\x04Wire\x12\x14\n\x10WIRE_UNSPECIFIED\x10\x00\x12\x0c\n\x08WIRE_BUS\x10\x01\x12\r\n\tWIRE_PEER\x10\x02\x12\x0e\n\nWIRE_ARRAY\x10\x03\x12\x10\n\x0cWIRE_WITNESS\x10\x04\x12\x10\n\x0cWIRE_NETWORK\x10\x46*_\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IRECTION_BOTH\x10\x01\x12\x11\n\rDIRECTION_OUT\x10\x02\x12\x10\n\x0c\x44IRECTION_IN\x10\x03\x32\xc2\x02\n\x05\x43haos\x12\x39\n\x03\x43ut\x12\x18.hvcluster.v1.CutRequest\x1a\x18.hvcluster.v1.ChaosReply\x12;\n\x04Heal\x12\x19.hvcluster.v1.HealRequest\x1a\x18.hvcluster.v1.ChaosReply\x12\x41\n\x07\x44\x65grade\x12\x1c.hvcluster.v1.DegradeRequest\x1a\x18.hvcluster.v1.ChaosReply\x12;\n\x04List\x12\x19.hvcluster.v1.ListRequest\x1a\x18.hvcluster.v1.ChaosReply\x12\x41\n\x07\x42reakVm\x12\x1c.hvcluster.v1.BreakVmRequest\x1a\x18.hvcluster.v1.ChaosReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hvcluster.v1.chaos_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WIRE']._serialized_start=543
-  _globals['_WIRE']._serialized_end=634
-  _globals['_DIRECTION']._serialized_start=636
-  _globals['_DIRECTION']._serialized_end=731
+  _globals['_WIRE']._serialized_end=652
+  _globals['_DIRECTION']._serialized_start=654
+  _globals['_DIRECTION']._serialized_end=749
   _globals['_CUTREQUEST']._serialized_start=42
   _globals['_CUTREQUEST']._serialized_end=146
   _globals['_HEALREQUEST']._serialized_start=148
@@ -49,6 +49,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BREAKVMREQUEST']._serialized_end=447
   _globals['_CHAOSREPLY']._serialized_start=449
   _globals['_CHAOSREPLY']._serialized_end=541
-  _globals['_CHAOS']._serialized_start=734
-  _globals['_CHAOS']._serialized_end=1056
+  _globals['_CHAOS']._serialized_start=752
+  _globals['_CHAOS']._serialized_end=1074
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,8 @@ class _WireEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wire.ValueType],
     """`name`: the path, or empty for all"""
     WIRE_WITNESS: _Wire.ValueType  # 4
     """to a file share or cloud witness; has no name"""
+    WIRE_NETWORK: _Wire.ValueType  # 70
+    """`name`: the network of VMs, or empty for all; a cable is out in both directions"""
 
 class Wire(_Wire, metaclass=_WireEnumTypeWrapper): ...
 
@@ -46,6 +48,8 @@ WIRE_ARRAY: Wire.ValueType  # 3
 """`name`: the path, or empty for all"""
 WIRE_WITNESS: Wire.ValueType  # 4
 """to a file share or cloud witness; has no name"""
+WIRE_NETWORK: Wire.ValueType  # 70
+"""`name`: the network of VMs, or empty for all; a cable is out in both directions"""
 Global___Wire: _TypeAlias = Wire  # noqa: Y015
 
 class _Direction:

@@ -68,6 +68,7 @@ class Heartbeat(_message.Message):
     STORAGE_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
     HEARS_FIELD_NUMBER: _builtins.int
+    UNLINKED_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node: _builtins.int
     store: _builtins.int
@@ -83,6 +84,10 @@ class Heartbeat(_message.Message):
     leaving: _builtins.bool
     @_builtins.property
     def hears(self) -> _containers.RepeatedCompositeFieldContainer[Global___Heard]: ...
+    @_builtins.property
+    def unlinked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """networks of VMs to which its cable is out"""
+
     def __init__(
         self,
         *,
@@ -100,10 +105,11 @@ class Heartbeat(_message.Message):
         storage: _builtins.bool = ...,
         leaving: _builtins.bool = ...,
         hears: _abc.Iterable[Global___Heard] | None = ...,
+        unlinked: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "commit", b"commit", "hears", b"hears", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "leaving", b"leaving", "member", b"member", "node", b"node", "quorum", b"quorum", "sequence", b"sequence", "storage", b"storage", "store", b"store", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "commit", b"commit", "hears", b"hears", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "leaving", b"leaving", "member", b"member", "node", b"node", "quorum", b"quorum", "sequence", b"sequence", "storage", b"storage", "store", b"store", "term", b"term", "unlinked", b"unlinked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

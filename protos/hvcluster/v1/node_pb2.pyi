@@ -236,11 +236,14 @@ class AffinityRuleRow(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     SOFT_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """same-node, different-node, same-fault-domain, different-fault-domain"""
     soft: _builtins.bool
     """it gives way where no node fits"""
+    level: _builtins.str
+    """of fault domains: site (or empty), rack, chassis"""
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -250,10 +253,11 @@ class AffinityRuleRow(_message.Message):
         kind: _builtins.str = ...,
         groups: _abc.Iterable[_builtins.str] | None = ...,
         soft: _builtins.bool = ...,
+        level: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "kind", b"kind", "name", b"name", "soft", b"soft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "kind", b"kind", "level", b"level", "name", b"name", "soft", b"soft"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,7 +54,7 @@ class Clients:
             where = before
         generation, node = where
         self._open[self._tickets] = (group, payload)
-        if not self._world.machines[node].append(group, generation, self._tickets, payload):
+        if not self._world.machines[node].cables.append(group, generation, self._tickets, payload):
             del self._open[self._tickets]
 
     def acknowledged(self, group: str, ticket: int, sequence: int) -> None:
@@ -80,5 +80,5 @@ class Clients:
             if asked is None or where is None:
                 continue
             generation, node = where
-            if not self._world.machines[node].append(group, generation, ticket, asked[1]):
+            if not self._world.machines[node].cables.append(group, generation, ticket, asked[1]):
                 del self._open[ticket]

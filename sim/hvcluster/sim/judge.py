@@ -7,13 +7,13 @@ concerns whole machines: quorum, and whether everything is well again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from mmap import mmap
 from typing import TYPE_CHECKING
 
 from hvcluster.model.definition import initiator_name
 from hvcluster.model.epochs import epoch_of
 from hvcluster.model.facts import Fact, FactKind
+from hvcluster.model.policy import AffinityRule
 from hvcluster.model.properties import knows_priorities, resiliency_us
 from hvcluster.model.scsi import Nexus, Status
 from hvcluster.model.vocabulary import US_PER_S, Generation, GroupState, LunId, NodeId, PathName
@@ -217,14 +217,17 @@ class Judge:
         definition, database = self._world.definition, leader.core.replica.database
         enforced = definition.properties.cluster_enforced_anti_affinity
         classes = set(group.definition.policy.anti_affinity_class_names) if enforced else set()
-        sites = {node.id: node.site or node.id for node in definition.nodes}
+        places = {node.id: node.place for node in definition.nodes}
         others = [g for g in database.groups.values() if g.runs and g.name != group.name]
         foes = {g.owner for g in others if classes & set(g.definition.policy.anti_affinity_class_names)}
 
         def forbidden(node: NodeId) -> bool:
             for rule in database.rules:
                 there = {g.owner for g in others if g.name in rule.groups}
-                at: Callable[[NodeId], object] = sites.__getitem__ if rule.kind.by_site else int
+
+                def at(node: NodeId, rule: AffinityRule = rule) -> object:
+                    return (rule.level.of(places[node]) if rule.kind.by_domain else ()) or node
+
                 binds = there and not rule.soft and group.name in rule.groups
                 if binds and (at(node) in {at(other) for other in there}) is not rule.kind.together:
                     return True

@@ -17,7 +17,7 @@ from hvcluster.model.definition import (
     on_volume,
     volumes_of,
 )
-from hvcluster.model.policy import AffinityRule, GroupSet, Policy, Priority, RestartAction, RuleKind
+from hvcluster.model.policy import AffinityRule, FaultDomain, GroupSet, Policy, Priority, RestartAction, RuleKind
 from hvcluster.model.properties import DEFAULT_PROFILE, PROFILES, defaults, knows_sites, with_values
 from hvcluster.model.vocabulary import LunId, MoveKind, NodeId, OfflineAction, PathName
 
@@ -71,7 +71,9 @@ class Plan:
         processors = 4 if self.wishes % 7 == 1 else 0
         sites = ("Paris", "Rome") if split else ("",)
         nodes = tuple(
-            NodeDefinition(NodeId(n), f"HyperV-{n}", 1, sites[n % len(sites)], memory_mb, processors)
+            NodeDefinition(
+                NodeId(n), f"HyperV-{n}", 1, sites[n % len(sites)], memory_mb, processors, *self._shelf(n, split=split)
+            )
             for n in range(1, self.nodes + 1)
         )
         groups = tuple(GroupDefinition(f"D{n}", LunId(n + 1)) for n in range(1, self.vms + 1))
@@ -84,7 +86,10 @@ class Plan:
             groups = tuple(_wished(draw, group, self.nodes) for group in groups)
             how = random.Random(f"{self.wishes}/moves")
             groups = tuple(_moving(how, group) for group in groups)
-            rules, sets = _rules(draw, groups), _sets(draw, groups)
+            cards = random.Random(f"{self.wishes}/networks")
+            groups = tuple(_connected(cards, group) for group in groups)
+            rules = tuple(_levelled(how, rule) for rule in _rules(draw, groups))
+            sets = _sets(draw, groups)
         groups += roles(self.roles, self.role_draw, self.vms + 2 + self.volumes)
         values: dict[str, Setting] = {
             "connection_loss_detection": self.connection_loss_detection,
@@ -99,6 +104,12 @@ class Plan:
             with_values(defaults(self.profile), values), rules, sets, sites[0] if split and self.wishes % 2 else "",
             self.tag_witness if self.witness else None, volumes,
         )  # fmt: skip
+
+    def _shelf(self, node: int, *, split: bool) -> tuple[str, str]:
+        """The rack and the chassis of a node, in some of the labs that have sites."""
+        if not split or self.wishes % 2:
+            return "", ""
+        return f"Rack {node // 2 % 2}", f"Chassis {node // 4}" if self.wishes % 4 else ""
 
     def sentence(self) -> str:
         """The lab in a line."""
@@ -154,6 +165,8 @@ def random_plan(seed: int, wanted: Plan) -> Plan:
         properties.append(("move_type_threshold", (2000, 3000, 3001)[threshold]))
     if moves.random() < 0.3:
         properties.append(("drain_on_shutdown", False))
+    if knows_sites(plan.profile) and random.Random(f"{seed}/workgroup").random() < 0.1:
+        properties.append(("workgroup", True))
     if random.Random(f"{seed}/last").random() < 0.25:
         properties.append(("last_node_keeps_disk_witness", True))
     if plan.witness or not plan.paths:
@@ -216,6 +229,13 @@ def _moving(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
     )
 
 
+def _connected(draw: random.Random, group: GroupDefinition) -> GroupDefinition:
+    """Its virtual network card; drawn apart, so that all else stays."""
+    network = ("", "Production", "Production", "Backup")[draw.randrange(4)]
+    policy = replace(group.policy, protected_network=draw.random() < 0.8)
+    return replace(group, network=network, policy=policy)
+
+
 def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[AffinityRule, ...]:
     names = [group.name for group in groups]
     if len(names) < 4 or draw.random() < 0.5:
@@ -226,6 +246,11 @@ def _rules(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[Af
         AffinityRule("together", together[draw.randrange(2)], tuple(sorted(names[:2])), soft=draw.random() < 0.5),
         AffinityRule("apart", apart[draw.randrange(2)], tuple(sorted(names[2:4])), soft=draw.random() < 0.5),
     )
+
+
+def _levelled(draw: random.Random, rule: AffinityRule) -> AffinityRule:
+    """One about fault domains speaks of sites, racks or chassis."""
+    return replace(rule, level=tuple(FaultDomain)[draw.randrange(3)]) if rule.kind.by_domain else rule
 
 
 def _sets(draw: random.Random, groups: tuple[GroupDefinition, ...]) -> tuple[GroupSet, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hvcluster.model.facts import Fact
 from hvcluster.model.properties import Timing
 from hvcluster.model.scsi import Result
-from hvcluster.model.vocabulary import Generation, Incarnation, Instant, NodeId, PathName, StoreId
+from hvcluster.model.vocabulary import Incarnation, Instant, NodeId, PathName, StoreId
 from hvcluster.model.votes import Configuration
 from hvcluster.node.core import effects as ef
 from hvcluster.node.core import events as ev
@@ -22,6 +22,7 @@ from hvcluster.node.core.genesis import wiped
 from hvcluster.node.core.node import NodeCore
 from hvcluster.node.core.saved import SavedState
 
+from .cables import Cables
 from .disks import saved_after
 from .guests import SimGuest, asked_to_end, switched_on
 from .memory import MemoryStream, Migrations
@@ -63,6 +64,7 @@ class Machine:
         self.links: dict[PathName, Link] = {}
         self.streams: dict[int, MemoryStream] = {}
         self.monitor = SimMonitor(world, self)
+        self.cables = Cables(world, self)
         self.replies: dict[int, ef.Reply] = {}
         self._wipes = 0
         self.batching = False
@@ -142,6 +144,7 @@ class Machine:
         self.core = NodeCore(self._world.definition, self.node, self.saved, how)
         self._world.judge.started(self)
         self._event(ev.Started())
+        self.cables.begin()
         for link in self.links.values():
             link._life = self.life
             if link.session is None:
@@ -389,11 +392,3 @@ class Machine:
         sim = self.guests.get(group)
         if self.alive and sim is not None:
             sim.deliver(gio.PowerOff("its worker process died", "crashed"))
-
-    def append(self, group: str, generation: Generation, ticket: int, payload: bytes) -> bool:
-        """A client's request reaches the VM; False when nothing listens."""
-        sim = self.guests.get(group)
-        if not self.alive or sim is None or sim.generation != generation:
-            return False
-        sim.deliver(gio.Append(ticket, payload))
-        return True

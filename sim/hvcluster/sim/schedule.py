@@ -50,6 +50,7 @@ _MENDING: Final = {
     FaultWord.CUT_PEERS: FaultWord.HEAL,
     FaultWord.CUT_ARRAY: FaultWord.HEAL,
     FaultWord.CUT_WITNESS: FaultWord.HEAL,
+    FaultWord.CUT_NETWORK: FaultWord.HEAL,
     FaultWord.WITNESS_KILL: FaultWord.WITNESS_START,
     FaultWord.PAUSE: FaultWord.RESUME,
     FaultWord.DRAIN: FaultWord.RESUME,
@@ -170,6 +171,7 @@ class _Draw:
             if self._random.random() < FOLLOWED:
                 gap = int(FOLLOW_LOW_US * 10.0 ** (FOLLOW_DECADES * self._random.random()))
                 self._one(min(at + gap, end - 1))
+        self._cables(end)
         self._administrator(end)
         self._votes(end)
         self._adapters(end)
@@ -209,6 +211,19 @@ class _Draw:
                 self._strikes.append(Strike(at, Fault(FaultWord.KILL, name)))
                 later = at + chance.randrange(1, 60 * US_PER_S)
                 self._strikes.append(Strike(later, Fault(FaultWord.START_PREVENTED, name)))
+
+    def _cables(self, end: int) -> None:
+        """Where VMs are on a network, cables to it are pulled now and then; drawn apart."""
+        networks = self._plan.definition().networks
+        chance = random.Random(f"{self._seed}/cables")
+        for _ in range(chance.randrange(4) if networks else 0):
+            network = networks[chance.randrange(len(networks))]
+            whom = self._nodes[chance.randrange(len(self._nodes))]
+            if chance.random() < BY_DEED:
+                whom = OWNER_OF + self._vms[chance.randrange(len(self._vms))]
+            cut = Fault(FaultWord.CUT_NETWORK, whom, wire=network)
+            mended = None if chance.random() < NEVER_MENDED else chance.randrange(2, 60) * US_PER_S
+            self._strikes.append(Strike(chance.randrange(end), cut, mended))
 
     def _votes(self, end: int) -> None:
         """An operator changes NodeWeight and the use of the witness, mostly right before or after something breaks."""

@@ -7,7 +7,7 @@ invents a fault. The result is written as a scenario file that fails like the hi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -146,9 +146,10 @@ class Shrinker:
         nodes = {f"HyperV-{n}" for n in range(1, plan.nodes + 1)}
         vms = {f"D{n}" for n in range(1, plan.vms + 1)} | {f"R{n}" for n in range(1, plan.roles + 1)}
         paths = {chr(ord("A") + n) for n in range(plan.paths)}
+        networks = plan.definition().networks
         kept: list[Strike] = []
         for strike in self.best.strikes:
-            fault = _within(strike.fault, nodes, vms, paths)
+            fault = _within(strike.fault, nodes, vms, paths, networks)
             if fault is not None and fault.word in OF_RESOURCES and int(fault.target[1:].split()[0]) > plan.roles:
                 continue
             if fault is not None:
@@ -171,7 +172,7 @@ class Shrinker:
                         break
 
 
-def _within(fault: Fault, nodes: set[str], vms: set[str], paths: set[str]) -> Fault | None:
+def _within(fault: Fault, nodes: set[str], vms: set[str], paths: set[str], networks: Collection[str]) -> Fault | None:
     target = fault.target
     if target.startswith(OWNER_OF) and target.removeprefix(OWNER_OF) not in vms:
         return None
@@ -180,6 +181,8 @@ def _within(fault: Fault, nodes: set[str], vms: set[str], paths: set[str]) -> Fa
     ):
         return None
     if fault.word is FaultWord.CUT_ARRAY and fault.wire and fault.wire not in paths:
+        return None
+    if fault.word is FaultWord.CUT_NETWORK and fault.wire not in networks:
         return None
     side = tuple(name for name in fault.side if name in nodes)
     if fault.side and (not side or len(side) == len(nodes)):

@@ -187,6 +187,8 @@ class Strikes:
                     self._world.share.cut_out.add(machine.node)
                 if fault.direction is not Direction.OUT:
                     self._world.share.cut_in.add(machine.node)
+            case FaultWord.CUT_NETWORK:
+                machine.cables.pull((fault.wire,) if fault.wire else self._world.definition.networks)
             case FaultWord.CUT_ARRAY:
                 for path, link in machine.links.items():
                     if fault.wire in ("", path):
@@ -242,6 +244,7 @@ class Strikes:
             self._world.network.heal()
         for machine in machines:
             self._world.share.heal(machine.node)
+            machine.cables.plug_in()
             for link in machine.links.values():
                 link.cut_in = link.cut_out = False
 
@@ -338,6 +341,6 @@ _ON_A_MACHINE = frozenset(
         FaultWord.STOP, FaultWord.SHUTDOWN, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
         FaultWord.WEIGH, FaultWord.DRIFT,
         FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.CUT_WITNESS,
-        FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
+        FaultWord.CUT_NETWORK, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }
 )  # fmt: skip

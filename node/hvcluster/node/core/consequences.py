@@ -17,6 +17,7 @@ from . import messages as msg
 from .commands import Command, Noop
 from .effects import Publish, Send
 from .forcing import Start
+from .offline import within_means
 from .parts import Hooks, Parts
 from .raft.state import Role
 from .saved import SavedState
@@ -76,7 +77,7 @@ class Consequences(Parts):
 
     def _propose(self, commands: Sequence[Command]) -> None:
         if commands and self.state.leads:
-            self.replication.propose(commands)
+            self.replication.propose(within_means(commands, self.definition.properties))
 
     def _won(self, now: Instant) -> None:
         """We were elected."""
@@ -151,7 +152,7 @@ class Consequences(Parts):
                 self._dirty = False
                 commands = self.planner.plan(now)
                 if commands:
-                    self.replication.propose(commands)
+                    self.replication.propose(within_means(commands, self.definition.properties))
                     continue
             self._follow_database(now)
             if not self._send_fresh():

@@ -92,6 +92,14 @@ class PathChanged:
 
 
 @value
+class LinkChanged:
+    """The cable to a network of VMs is out, or (`up`) plugged in again. Cables start plugged in."""
+
+    network: str
+    up: bool
+
+
+@value
 class WillHeard:
     """A bus published the last will of a peer's connection."""
 
@@ -222,6 +230,7 @@ Event: TypeAlias = (
     | ScsiAnswered
     | WitnessAnswered
     | PathChanged
+    | LinkChanged
     | WillHeard
     | PeerProbed
     | VmStarted
@@ -242,6 +251,7 @@ __all__ = [
     "Event",
     "FailResource",
     "HeartbeatHeard",
+    "LinkChanged",
     "MemorySent",
     "MessageReceived",
     "MonitorDied",

@@ -45,6 +45,7 @@ class Peer:
         "storage_since",
         "store",
         "suspected_at",
+        "unlinked",
         "unreachable",
     )
 
@@ -63,6 +64,7 @@ class Peer:
         self.suspected_at = NEVER  # when its last will was heard
         self.probes = 0  # how often it was probed since, without being refused
         self.storage_since = NEVER  # since when its storage flag is what it is
+        self.unlinked: dict[str, Instant] = {}  # networks of VMs it has no link to, and since when
 
     @property
     def storage(self) -> bool:
@@ -158,6 +160,7 @@ class Heartbeats:
             peer.echo = 0
             peer.beat = old = None
             peer.routes.clear()
+            peer.unlinked = {}
         peer.store = beat.store
         peer.last_heard = now
         if route not in peer.routes or now - peer.routes[route] >= self._detection:
@@ -175,6 +178,8 @@ class Heartbeats:
             return None
         if old is None or old.storage != beat.storage:
             peer.storage_since = now
+        if peer.unlinked or beat.unlinked:
+            peer.unlinked = {network: peer.unlinked.get(network, now) for network in beat.unlinked}
         peer.beat = beat
         self._read_echo(now, peer, beat)
         return peer

@@ -48,6 +48,7 @@ class Heartbeat:
     storage: bool  # at least one path to the array is up
     leaving: bool  # the sender was asked to stop
     hears: tuple[Heard, ...]
+    unlinked: tuple[str, ...] = ()  # networks of VMs to which its cable is out, sorted
 
 
 @value

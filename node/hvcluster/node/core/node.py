@@ -53,6 +53,7 @@ class NodeCore(Consequences):
             ev.ScsiAnswered: self._scsi,
             ev.WitnessAnswered: self._witness_answered,
             ev.PathChanged: self._path,
+            ev.LinkChanged: self._link,
             ev.WillHeard: self._will,
             ev.PeerProbed: self._probed,
             ev.VmStarted: self.groups.vm_started,
@@ -174,7 +175,7 @@ class NodeCore(Consequences):
     def _follower_beat(self, now: Instant, peer: Peer, old: msg.Heartbeat | None, beat: msg.Heartbeat) -> None:
         if beat.last_index < self.state.log.last_index or old is None:
             self.replication.send(now, peer.id, peer.store)
-        if old is None or not beat.member or (old.storage, old.leaving) != (beat.storage, beat.leaving):
+        if old is None or not beat.member or _shown(old) != _shown(beat):
             self._dirty = True
 
     def _message(self, now: Instant, event: ev.MessageReceived) -> None:
@@ -249,6 +250,18 @@ class NodeCore(Consequences):
             self.groups.path_up(now, event.path, event.login)
         else:
             self.groups.path_down(event.path)
+
+    def _link(self, now: Instant, event: ev.LinkChanged) -> None:
+        unlinked = self.presence.unlinked
+        if (event.network in unlinked) is not event.up or event.network not in self.definition.networks:
+            return
+        if event.up:
+            del unlinked[event.network]
+        else:
+            unlinked[event.network] = now
+        kind, word = (FactKind.LINK_UP, "plugged in again") if event.up else (FactKind.LINK_DOWN, "out")
+        self.out.fact(kind, f"its cable to network {event.network!r} is {word}", network=event.network)
+        self._dirty = True
 
     def _will(self, now: Instant, event: ev.WillHeard) -> None:
         self.beats.will_heard(event.node, event.incarnation)
@@ -342,3 +355,8 @@ class NodeCore(Consequences):
         elif self.state.leads:
             self.state.resign(reason)
             self.out.timer(ELECTION_TIMER, now + self.timing.detection)
+
+
+def _shown(beat: msg.Heartbeat) -> tuple[bool, bool, tuple[str, ...]]:
+    """What of a heartbeat a leader's plans depend on."""
+    return beat.storage, beat.leaving, beat.unlinked

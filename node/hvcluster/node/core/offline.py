@@ -6,6 +6,8 @@ from its memory alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from hvcluster.model.definition import GroupDefinition
@@ -14,6 +16,7 @@ from hvcluster.model.properties import Properties
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NOBODY, US_PER_S, MoveKind, OfflineAction
 
+from .commands import BeginMove, Command
 from .members import Group
 
 SAVED_MB_PER_S: Final = 100
@@ -47,6 +50,19 @@ def leaving_by(policy: Policy, properties: Properties, *, drained: bool = True) 
     if policy.default_move_type is not None:
         return policy.default_move_type
     return MoveKind.LIVE if policy.priority >= properties.move_type_threshold else MoveKind.QUICK
+
+
+def within_means(commands: Sequence[Command], properties: Properties) -> tuple[Command, ...]:
+    """What to propose, with quick migrations in the place of live ones where this cluster has none, and why."""
+    if properties.migrates_live:
+        return tuple(commands)
+    why = f"quick, for {properties.profile} migrates nobody live in a workgroup"
+    return tuple(
+        replace(command, kind=MoveKind.QUICK, cause=f"{command.cause}; {why}")
+        if isinstance(command, BeginMove) and command.kind is MoveKind.LIVE
+        else command
+        for command in commands
+    )
 
 
 def ending_of(group: Group | None, time_scale: float, *, moves: bool = True) -> Ending:

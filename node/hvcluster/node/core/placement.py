@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from hvcluster.model.definition import GroupDefinition
-from hvcluster.model.policy import AffinityRule, RuleKind
+from hvcluster.model.policy import AffinityRule, FaultDomain, RuleKind
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NodeId
 
@@ -27,11 +27,11 @@ class Why(Enum):
 
 @value
 class Bond:
-    """What a rule asks of one group: to share a node, or a site, with others, or not to. A soft one gives way."""
+    """What a rule asks of one group: to share a node, or a domain, with others, or not to. A soft one gives way."""
 
     name: str
     together: bool
-    by_site: bool
+    level: FaultDomain | None
     soft: bool
     others: tuple[str, ...]
 
@@ -48,8 +48,8 @@ class Candidates:
     where: Mapping[str, NodeId]
     """The nodes of groups that run or are about to."""
     bonds: Bonds
-    sites: Mapping[NodeId, str]
-    """Nodes that are in a site."""
+    places: Mapping[NodeId, tuple[str, ...]]
+    """Site, rack and chassis of nodes that have one of them."""
     room: Mapping[NodeId, int]
     """Memory in MB that is left on nodes of which it is counted (planned groups included)."""
 
@@ -76,17 +76,26 @@ def bonds_of(groups: Iterable[GroupDefinition], rules: Iterable[AffinityRule], e
         for name in group.policy.anti_affinity_class_names:
             classes.setdefault(name, []).append(group.name)
     for name, members in sorted(classes.items()):
-        _bind(found, f"anti-affinity class {name!r}", RuleKind.DIFFERENT_NODE, not enforced, members)
+        _bind(found, f"anti-affinity class {name!r}", RuleKind.DIFFERENT_NODE, not enforced, members, None)
     for rule in rules:
-        _bind(found, f"affinity rule {rule.name!r}", rule.kind, rule.soft, rule.groups)
+        _bind(found, f"affinity rule {rule.name!r}", rule.kind, rule.soft, rule.groups, rule.level)
     return {name: tuple(bonds) for name, bonds in found.items()}
 
 
-def _bind(found: dict[str, list[Bond]], name: str, kind: RuleKind, soft: bool, members: Collection[str]) -> None:
+def _bind(
+    found: dict[str, list[Bond]],
+    name: str,
+    kind: RuleKind,
+    soft: bool,
+    members: Collection[str],
+    level: FaultDomain | None,
+) -> None:
     for member in members:
         others = tuple(other for other in members if other != member)
         if others:
-            found.setdefault(member, []).append(Bond(name, kind.together, kind.by_site, soft, others))
+            found.setdefault(member, []).append(
+                Bond(name, kind.together, level if kind.by_domain else None, soft, others)
+            )
 
 
 def conflict(group: str, node: NodeId, nodes: Candidates) -> str:
@@ -104,13 +113,13 @@ def blocked(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: b
 
 
 def _fitting(bond: Bond, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[NodeId, ...]:
-    """The nodes that keep a bond; all of them while none of the others runs. A node without a site is one by itself."""
+    """The nodes that keep a bond; all of them while none of the others runs. Outside every domain, a node is one."""
     taken = {_place(nodes.where[other], bond, nodes) for other in bond.others if other in nodes.where}
     return tuple(node for node in able if (_place(node, bond, nodes) in taken) is bond.together) if taken else able
 
 
-def _place(node: NodeId, bond: Bond, nodes: Candidates) -> str | NodeId:
-    return nodes.sites.get(node, node) if bond.by_site else node
+def _place(node: NodeId, bond: Bond, nodes: Candidates) -> tuple[str, ...] | NodeId:
+    return node if bond.level is None else bond.level.of(nodes.places.get(node, ())) or node
 
 
 def _narrowed(group: str, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[tuple[NodeId, ...], str]:
@@ -148,15 +157,23 @@ def choose(group: GroupDefinition, current: NodeId, why: Why, nodes: Candidates,
         return Choice(current, able, f"its last owner is up{words}")
     if group.preferred:
         return _by_list(group, current, why, able, words)
-    site = nodes.sites.get(current)
-    near = tuple(node for node in able if site is not None and nodes.sites.get(node) == site)
-    if near and near != able:
-        able, words = near, f"{words}, within site {site!r}"
+    able, near = _nearest(current, able, nodes)
+    words += near
     if why is Why.RESOURCE_FAILURE:
         owner = next((node for node in able if node > current), able[0])
         return Choice(owner, able, f"next node by id after node {current}{words}")
     owner = min(able, key=lambda node: (nodes.groups[node], node))
     return Choice(owner, able, f"fewest groups ({nodes.groups[owner]}), lowest id among equals{words}")
+
+
+def _nearest(current: NodeId, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[tuple[NodeId, ...], str]:
+    """The nodes in the narrowest fault domain of the current owner that has any, and in which; all where none has."""
+    for level in reversed(FaultDomain):
+        domain = level.of(nodes.places.get(current, ()))
+        near = tuple(node for node in able if domain and level.of(nodes.places.get(node, ())) == domain)
+        if near:
+            return near, f", within {level.value} {domain[-1]!r}" if near != able else ""
+    return able, ""
 
 
 def _by_list(group: GroupDefinition, current: NodeId, why: Why, able: tuple[NodeId, ...], words: str) -> Choice:

@@ -15,7 +15,7 @@ from .raft.state import RaftState
 class Presence:
     """The nodes as they are heard now; of this one, what it knows itself."""
 
-    __slots__ = ("_beats", "_incarnation", "_me", "_state", "leaving", "storage")
+    __slots__ = ("_beats", "_incarnation", "_me", "_state", "leaving", "storage", "unlinked")
 
     def __init__(self, me: NodeId, incarnation: Incarnation, state: RaftState, beats: Heartbeats) -> None:
         self._me = me
@@ -24,6 +24,7 @@ class Presence:
         self._beats = beats
         self.storage: tuple[bool, Instant] = (False, NEVER)  # of this node: whether a path is up, and since when
         self.leaving = False
+        self.unlinked: dict[str, Instant] = {}  # of this node: networks of VMs to which its cable is out, since when
 
     def alive(self, node: NodeId) -> tuple[Incarnation, StoreId] | None:
         """The life under which a node is heard now."""
@@ -61,6 +62,13 @@ class Presence:
             if group.owner in able and group.runs:
                 able[group.owner] += 1
         return able
+
+    def unlinked_since(self, node: NodeId, network: str) -> Instant | None:
+        """Since when a node's cable to a network of VMs is out, as far as it is heard; None where it is not."""
+        if node == self._me:
+            return self.unlinked.get(network)
+        peer = self._beats.peers.get(node)
+        return None if peer is None else peer.unlinked.get(network)
 
     def storage_of(self, node: NodeId) -> tuple[bool, Instant]:
         """Whether a node sees the array, and since when."""

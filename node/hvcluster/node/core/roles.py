@@ -47,6 +47,7 @@ from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose
 from .preemption import make_room
 from .presence import Presence
 from .start_order import StartOrder
+from .vm_networks import VmNetworks
 
 TIMER = "roles"
 REPORTED = {state.name: state for state in GroupState if state is not GroupState.PARTIAL_ONLINE}
@@ -66,11 +67,12 @@ class Roles:
         "_failures",
         "_leading_since",
         "_memory",
+        "_networks",
         "_order",
         "_out",
+        "_places",
         "_preempted",
         "_presence",
-        "_sites",
         "_stranded",
         "_timing",
         "_tried",
@@ -103,7 +105,8 @@ class Roles:
         self._candidates = Candidates.plain({})
         self._memory = {node.id: node.memory_mb for node in definition.nodes if node.memory_mb}
         self._balancer = Balancer(definition.nodes, definition.properties, timing)
-        self._sites = {node.id: node.site for node in definition.nodes if node.site}
+        self._places = {node.id: node.place for node in definition.nodes if any(node.place)}
+        self._networks = VmNetworks(definition.properties.profile, presence, timing, out)
         self._preempted: list[Preempt] = []
         self._due: Instant | None = None  # when something that waits now is to be looked at
 
@@ -113,6 +116,7 @@ class Roles:
         self._failures.start(now, self._database().groups.values())
         self._order.start()
         self._balancer.start(now)
+        self._networks.start()
         self.failbacks.start()
         self._stranded = {}
         self._tried = {}
@@ -133,7 +137,7 @@ class Roles:
             running = [group for group in database.groups.values() if group.runs and group.owner not in without]
             where = {group.name: group.moving_to or group.owner for group in running}
         return Candidates(
-            self._presence.able(database, without), where, self._bonds, self._sites, self._room(database, without)
+            self._presence.able(database, without), where, self._bonds, self._places, self._room(database, without)
         )
 
     def _room(self, database: Database, without: set[NodeId]) -> dict[NodeId, int]:
@@ -178,7 +182,7 @@ class Roles:
             if self._settled(group) and group.owner in nodes.groups and not group.definition.policy.locked_from_moving
         ]
         running = [group for group in database.groups.values() if group.runs]
-        for group, node in self._balancer.moves(movable, nodes, running):
+        for group, node in self._networks.keeps(self._balancer.moves(movable, nodes, running)):
             cause = f"node {group.owner} is fuller than AutoBalancerLevel allows"
             yield BeginMove(group.name, group.generation, node, cause, kind=MoveKind.LIVE)
 
@@ -231,7 +235,9 @@ class Roles:
             return over
         settled = self._settled(group)
         if group.owner in self._candidates.groups:
-            return self._back(now, group) if settled else None
+            if not settled:
+                return None
+            return self._networks.away(now, group, self._candidates, self._wait) or self._back(now, group)
         storage, since = self._presence.storage_of(group.owner)
         grace = self._timing.path_grace
         if not storage and now - since >= grace:  # where the array was away, its owner may be the last to log in again
@@ -265,7 +271,7 @@ class Roles:
 
     def _back(self, now: Instant, group: Group) -> BeginMove | None:
         found = self.failbacks.target(now, group, self._candidates.groups)
-        if found is None or conflict(group.name, found[0], self._candidates):
+        if found is None or conflict(group.name, found[0], self._candidates) or self._networks.lacks(group, found[0]):
             return None
         self.failbacks.done(group)
         return BeginMove(group.name, group.generation, *found, kind=MoveKind.LIVE)

@@ -61,6 +61,7 @@ def heartbeat_of(core: Parts, now: Instant) -> Heartbeat:
         any(core.up_paths.values()),
         core.leaving.asked,
         core.beats.hears(now),
+        tuple(sorted(core.presence.unlinked)),
     )
 
 

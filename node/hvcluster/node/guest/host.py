@@ -74,6 +74,8 @@ class VmHost:
         self._machines: dict[tuple[str, Generation], _Machine] = {}
         self._moved: dict[tuple[str, Generation], GuestService] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.unplugged: frozenset[str] = frozenset()
+        """VMs that clients do not reach: the cable to their network is out."""
 
     def start(
         self,
@@ -269,7 +271,7 @@ class _Machine:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._next_ticket = 1
-        self._service = GuestService(self._describe, self._append, self._fetch)
+        self._service = GuestService(self._describe, self._append, self._fetch, lambda: group not in host.unplugged)
         self.address: str | None = None
         self.resumed = False
         self.restored = False

@@ -59,7 +59,10 @@ class GuestService:
         describe: Callable[[], dict[str, int | str]],
         append: Callable[[bytes], asyncio.Future[Answer]],
         fetch: Callable[[int, int], asyncio.Future[Answer]],
+        reached: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`reached`: whether what clients send arrives; what does not is lost with its connection."""
+        self._reached = reached
         self._describe = describe
         self._append = append
         self._fetch = fetch
@@ -134,6 +137,9 @@ class GuestService:
         await self._server.shutdown(GRACE_S)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not self._reached() and request.transport is not None:
+            request.transport.abort()
+            return web.Response(status=503)
         match request.path, request.method:
             case "/", "GET":
                 if self._forwarder is not None:

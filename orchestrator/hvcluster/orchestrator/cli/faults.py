@@ -174,7 +174,7 @@ def wipe(node: str, choice: Choice) -> None:
     click.echo(f"{found.name} has an empty disk; start it: hvc start {found.name}{choice.options()}")
 
 
-_WIRES = "WIRE is bus, bus:A, peers, peers:NODE, array, array:PATH or witness."
+_WIRES = "WIRE is bus, bus:A, peers, peers:NODE, array, array:PATH, network, network:NAME or witness."
 
 
 @click.command(epilog=_WIRES)
@@ -189,6 +189,7 @@ def cut(node: str, wires: tuple[str, ...], way: str, choice: Choice) -> None:
     hvc cut HyperV-1 bus:A                one heartbeat network: nothing moves
     hvc cut HyperV-1 bus peers            a minority of one: its VMs stop and move
     hvc cut HyperV-1 array                no path to the LUNs: its VMs move
+    hvc cut HyperV-1 network:Production   VMs with a card on it are live-migrated away
     """
 
     async def work(driver: Driver) -> str:

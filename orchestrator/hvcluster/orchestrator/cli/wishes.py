@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hvcluster.v1 import node_pb2
 
 _KINDS: Final = ("same-node", "different-node", "same-fault-domain", "different-fault-domain")
+_LEVELS: Final = ("site", "rack", "chassis")
 _OWNERS: Final = ("preferred", "possible")
 
 
@@ -112,12 +113,19 @@ def quorum(
 @set_.command("affinityrule")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(_KINDS, case_sensitive=False), help="What it asks for; a new one needs it.")
+@click.option("--level", type=click.Choice(_LEVELS), help="Of fault domains; a site where nothing is said.")
 @click.option("--add", "added", multiple=True, metavar="VM", help="This VM as well; may be given several times.")
 @click.option("--drop", "dropped", multiple=True, metavar="VM", help="This VM no more.")
 @click.option("--soft/--hard", default=None, help="Whether it gives way where no node fits.")
 @lab_options
 def affinityrule(
-    name: str, kind: str | None, added: tuple[str, ...], dropped: tuple[str, ...], soft: bool | None, choice: Choice
+    name: str,
+    kind: str | None,
+    level: str | None,
+    added: tuple[str, ...],
+    dropped: tuple[str, ...],
+    soft: bool | None,
+    choice: Choice,
 ) -> None:
     """Make an affinity rule or change one. It binds placements to come, and moves nothing by itself.
 
@@ -137,7 +145,9 @@ def affinityrule(
                 raise Failure(Exit.NOT_FOUND, f"there is no affinity rule {name!r}", "make it with --kind")
             groups = sorted(({*row.groups} | {*added}) - {*dropped})
             gives = row.soft if soft is None else soft
-            rule = node_pb2.AffinityRuleRow(name=name, kind=kind or row.kind, groups=groups, soft=gives)
+            rule = node_pb2.AffinityRuleRow(
+                name=name, kind=kind or row.kind, groups=groups, soft=gives, level=level or row.level
+            )
             request = node_pb2.SetAffinityRuleRequest(rule=rule)
             return (await observer.request(node_pb2.OperatorRequest(set_affinity_rule=request))).text
 
