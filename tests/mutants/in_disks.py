@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 from hvcluster.model.scsi import (
     GOOD,
@@ -32,7 +33,7 @@ from hvcluster.node.core.guest_io import Acknowledge, GuestEffect
 from hvcluster.node.core.messages import GroupReport
 from hvcluster.node.core.outbox import Outbox
 from hvcluster.node.core.planner import Planner
-from hvcluster.node.core.procedure import Answers, Steps, ask
+from hvcluster.node.core.procedure import Steps, ask
 from hvcluster.node.core.quorum import Quorum
 from hvcluster.node.core.reservation import Seen, preempt, register, reserve, unregister
 from hvcluster.node.core.roles import REPORTED, Roles
@@ -125,8 +126,9 @@ def a_unit_attention_is_ignored(patch: Patch) -> None:
         attention = result.sense is not None and result.sense.key is SenseKey.UNIT_ATTENTION
         return Result(Status.GOOD, None, result.payload) if attention else result
 
-    def resume(self: procedure.Procedures, now: Instant, running: procedure._Running, answers: Answers) -> None:
-        real(self, now, running, tuple(good(answer) for answer in answers))
+    def resume(self: procedure.Procedures, now: Instant, running: procedure._Running, answers: Any) -> None:
+        scsi = isinstance(answers, tuple)  # and not what a file share or cloud witness said
+        real(self, now, running, tuple(map(good, answers)) if scsi else answers)
 
     patch.set(procedure.Procedures, "_resume", resume)
 
