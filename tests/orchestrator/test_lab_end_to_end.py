@@ -300,3 +300,20 @@ def test_a_service_in_a_vm_counts_once_it_is_monitored(lab: Lab) -> None:
     end = time.monotonic() + 30
     while lab.d1()["generation"] == before["generation"]:
         assert time.monotonic() < end, lab.d1()
+
+
+@pytest.mark.conforms("form-and-join")
+def test_settings_of_a_backup_are_put_back_on_every_node(lab: Lab, tmp_path: Path) -> None:
+    """An authoritative restore: what was set since is gone everywhere, and the VM has not been touched."""
+    kept = str(tmp_path / "kept.json")
+    assert "1 groups" in lab.ok("backup", kept)
+    assert lab.run("backup", kept).returncode == Exit.REFUSED
+    before = lab.d1()
+    lab.ok("set", "group", "D1", "auto_failback=true", "preferred=HyperV-2")
+    lab.ok("set", "node", "HyperV-3", "--weight", "0")
+    lab.ok("set", "affinityrule", "pair", "--kind", "same-node", "--add", "D1")
+    assert len(lab.ok("restore", kept, "--dry-run").splitlines()) == 3
+    assert "3 settings restored" in lab.ok("restore", kept)
+    assert lab.ok("restore", kept).strip() == "nothing differs"
+    assert (lab.d1()["generation"], lab.d1()["owner"]) == (before["generation"], before["owner"])
+    assert lab.run("restore", str(lab.folder / "cluster.json")).returncode == Exit.USAGE

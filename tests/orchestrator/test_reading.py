@@ -136,7 +136,11 @@ def test_a_shell_completes_commands(tmp_path: Path) -> None:
         assert "_HVC_COMPLETE" in hvc("completion", shell).stdout
     assert hvc("completion", "cmd").returncode == Exit.USAGE
     hvc.environment |= {"_HVC_COMPLETE": "bash_complete", "COMP_WORDS": "hvc Move-", "COMP_CWORD": "1"}
-    assert hvc().stdout.split() == ["plain,Move-ClusterGroup", "plain,Move-ClusterVirtualMachineRole"]
+    assert hvc().stdout.split() == [
+        "plain,Move-ClusterGroup",
+        "plain,Move-ClusterSharedVolume",
+        "plain,Move-ClusterVirtualMachineRole",
+    ]
     hvc.environment |= {"COMP_WORDS": "hvc get no"}
     hvc.environment |= {"COMP_CWORD": "2"}
     assert hvc().stdout.split() == ["plain,node"]

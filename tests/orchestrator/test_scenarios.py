@@ -1,7 +1,7 @@
 """The stories of `scenarios/` on real processes: the files that the simulator runs in virtual time.
 
 Those of the failure table and those with a published outcome are told in every run, as docs/scenarios.md marks them;
-of the others a third, another one from run to run. `make stories` tells all.
+of the others a quarter, another one from run to run. `make stories` tells all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hvcluster.orchestrator.state import marked
 from tests.conftest import SEED_BASE
 
 ROOT = Path(__file__).parents[2]
-SHARE = 3
+SHARE = 4
 """One of so many of the stories that are not told in every run."""
 
 

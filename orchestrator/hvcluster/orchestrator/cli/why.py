@@ -83,7 +83,7 @@ def sentence(account: Account, definition: ClusterDefinition) -> str:
     reason = account.reason
     match account.trigger:
         case Trigger.MOVE:
-            return f"{name} was moved{before} to {owner} on purpose: {reason}."
+            return f"{name} was moved{before} to {owner} as planned: {reason}."
         case Trigger.NODE:
             lost = definition.node_name(account.previous)
             return f"{name} went{before} to {owner} because {lost} was removed from membership: {reason}."
