@@ -87,7 +87,7 @@ class SimMonitor:
 
     def crash(self) -> None:
         """It is gone with all that it hosts; another one is started."""
-        if self._machine.alive:
+        if self._machine.alive and not self._dead:
             self.begin()
             self._dead = True
             self._world.after(REBORN_US, self._reborn, self._machine.life)

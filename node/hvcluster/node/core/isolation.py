@@ -56,10 +56,14 @@ class Isolation:
             return False
         if self.since is None:
             self.since = now
+        roles = False
         for run in tuple(self._groups.runs.values()):
             life = (run.group, run.generation)
             over = self._left_us(now, self.since, run) <= 0
             if over and life not in self._stopped and run.phase in (Phase.BOOTING, Phase.RUNNING):
                 self._stopped.add(life)
+                roles = roles or run.has_resources
                 self._groups.work.stop(now, run, POWER_OFF, "its node is isolated and its resiliency period is over")
+        if roles:
+            self._groups.work.end_monitor("quorum was lost, and nobody waits for resources to end")
         return True

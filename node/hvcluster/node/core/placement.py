@@ -136,7 +136,7 @@ def _narrowed(group: str, able: tuple[NodeId, ...], nodes: Candidates) -> tuple[
 
 def has_room(group: GroupDefinition, node: NodeId, nodes: Candidates) -> bool:
     """Whether the memory that is left on a node is enough for a group."""
-    return nodes.room.get(node, group.memory_mb) >= group.memory_mb
+    return not group.memory_mb or nodes.room.get(node, group.memory_mb) >= group.memory_mb
 
 
 def _open_to(group: GroupDefinition, current: NodeId, nodes: Candidates, leave: bool) -> tuple[NodeId, ...]:

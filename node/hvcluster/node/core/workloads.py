@@ -137,6 +137,10 @@ class Workloads:
             control.died(now, "its resource monitor has ended")
             self._settle(now, name)
 
+    def end_monitor(self, reason: str) -> None:
+        """End the resource monitor with all it hosts, whether its calls return or not."""
+        self._out.add(RestartMonitor(reason))
+
     def timer(self, now: Instant) -> None:
         """Polls, restarts and deadlines."""
         stuck = False
