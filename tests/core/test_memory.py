@@ -46,6 +46,14 @@ def test_a_node_without_room_is_passed_over() -> None:
         assert (choice and choice.owner) == chosen
 
 
+def test_a_group_that_needs_no_memory_waits_for_none() -> None:
+    """Nor where more has been promised to others than there is."""
+    wanted = group("R1", C, 0).definition
+    choice = choose(wanted, C, Why.NODE_FAILURE, Candidates({A: 0}, {}, {}, {}, {A: -2}), leave=True)
+    assert choice is not None
+    assert choice.owner == A
+
+
 @given(groups_of_nodes, st.integers(1, 5), st.sampled_from(Priority))
 def test_as_few_groups_as_will_do_give_up_their_places(running: list[Group], need: int, mine: Priority) -> None:
     """6.7 preemption, against every choice of victims: lower priority only, never High, room enough."""

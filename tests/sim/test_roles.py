@@ -261,3 +261,39 @@ def test_a_planned_move_takes_a_role_offline_before_it_comes_online_elsewhere() 
     assert shop(world).generation == 2
     assert not since(world, at, FactKind.MIGRATION_STARTED)
     assert shop(world).resources[0].state is ResourceState.ONLINE
+
+
+@pytest.mark.conforms("compute-resiliency")
+def test_resources_end_with_quorum_although_their_monitor_hangs_and_vms_go_on() -> None:
+    """A node that is cut off ends its roles at once, whether calls return or not; its VM has four minutes."""
+    plan = Plan(nodes=3, vms=1, profile="ws2016").definition()
+    role = GroupDefinition(
+        "Shop", LunId(3), owner=NodeId(1), policy=Policy(restart_threshold=0), memory_mb=0, resiliency_period_ms=0,
+        resources=WEB[:3],
+    )  # fmt: skip
+    world = World(replace(plan, groups=(replace(plan.groups[0], owner=NodeId(1)), role)), 1)
+    world.start()
+    wait(world, 60)
+    host = world.machines[NodeId(1)]
+    assert host.monitor.groups() == {"Shop"}
+    strike(world, FaultWord.HANG_MONITOR, "HyperV-1")
+    Strikes(world).strike(Fault(FaultWord.PARTITION, side=("HyperV-1",)))
+    wait(world, 25)
+    assert host.monitor.groups() == set()
+    assert set(host.guests) == {"D1"}
+    Strikes(world).strike(Fault(FaultWord.MEND))
+    wait(world, 120)
+    assert world.judge.problems() == []
+
+
+def test_a_monitor_that_is_ended_twice_dies_once() -> None:
+    """Two calls are stuck: what the next monitor hosts is not taken for dead with the first one."""
+    world = lab()
+    monitor = world.machines[NodeId(1)].monitor
+    at = world.now
+    monitor.crash()
+    wait(world, 0.01)
+    monitor.crash()
+    wait(world, 30)
+    assert len(since(world, at, FactKind.MONITOR_RESTARTED)) == 1
+    assert states(world) == ALL_ONLINE
