@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -317,3 +318,26 @@ def test_settings_of_a_backup_are_put_back_on_every_node(lab: Lab, tmp_path: Pat
     assert lab.ok("restore", kept).strip() == "nothing differs"
     assert (lab.d1()["generation"], lab.d1()["owner"]) == (before["generation"], before["owner"])
     assert lab.run("restore", str(lab.folder / "cluster.json")).returncode == Exit.USAGE
+
+
+def test_the_disk_of_a_vm_is_a_file_that_other_tools_open(lab: Lab, tmp_path: Path) -> None:
+    """A fixed VHD, byte for byte what the array holds; not of a VM that may write, and nothing is left on the array."""
+    file = tmp_path / "D1.vhd"
+    refused = lab.run("vhd", "export", "D1", str(file))
+    assert (refused.returncode, "hvc offline D1" in refused.stderr, file.exists()) == (Exit.REFUSED, True, False)
+    assert lab.run("vhd", "export", "D9", str(file)).returncode == Exit.NOT_FOUND
+    probe = json.loads(lab.ok("probe", "D1", "--seconds", "1", "--json"))
+    assert probe["acknowledged"] > 0
+    lab.ok("offline", "D1")
+    assert "fixed VHD of 16777216 bytes" in lab.ok("vhd", "export", "D1", str(file))
+    assert lab.run("vhd", "export", "D1", str(file)).returncode == Exit.REFUSED
+    data = file.read_bytes()
+    assert len(data) == 16 << 20
+    assert data[-512:-504] == b"conectix"
+    assert "export" not in lab.ok("status", "--json")
+    image = shutil.which("qemu-img")
+    if image is not None:
+        info = json.loads(subprocess.check_output([image, "info", "-f", "vpc", "--output=json", str(file)]))
+        assert info["virtual-size"] == (16 << 20) - 512
+    lab.ok("online", "D1")
+    assert lab.healthy()["state"] == "ONLINE"

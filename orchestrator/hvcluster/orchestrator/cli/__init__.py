@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "update": ("wishes", "update", "Drain, restart and resume every node in turn."),
     "backup": ("settings", "backup", "Write the settings of a running cluster to a file."),
     "restore": ("settings", "restore", "Put the settings of a backup back, on every node."),
+    "vhd": ("vhd", "vhd", "Virtual disks of VMs: export one to a file."),
     "probe": ("work", "probe", "Measure a client's downtime and verify its records."),
     "demo": ("work", "demo", "The whole story, told as it happens."),
     "run": ("run", "run", "Run scenario files on real processes, or in containers."),
