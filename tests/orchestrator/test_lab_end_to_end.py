@@ -341,3 +341,20 @@ def test_the_disk_of_a_vm_is_a_file_that_other_tools_open(lab: Lab, tmp_path: Pa
         assert info["virtual-size"] == (16 << 20) - 512
     lab.ok("online", "D1")
     assert lab.healthy()["state"] == "ONLINE"
+
+
+def test_the_array_tells_of_its_luns_sessions_and_reservations(lab: Lab) -> None:
+    """One session for each node, D1's disk held by its owner, and counters that have counted."""
+    luns = json.loads(lab.ok("san", "luns", "-o", "json"))
+    assert {row["LUN"]: row["Size"] for row in luns} == {1: "16 MiB", 2: "16 MiB"}
+    sessions = json.loads(lab.ok("san", "sessions", "-o", "json"))
+    assert len({row["Initiator"] for row in sessions}) == len(sessions) == 3
+    (disk,) = [row for row in json.loads(lab.ok("san", "reservations", "-o", "json")) if row["LUN"] == 2]
+    assert disk["Initiator"].endswith(lab.d1()["owner"].lower())
+    assert disk["Holds"].startswith("5 ")
+    counted = {row["Counter"]: row["Value"] for row in json.loads(lab.ok("san", "counters", "-o", "json"))}
+    assert sum(counted.values()) > 0
+    lab.ok("san", "kill")
+    assert lab.run("san", "luns").returncode == Exit.UNREACHABLE
+    lab.ok("san", "start")
+    lab.healthy()

@@ -44,7 +44,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "cut": ("faults", "cut", "Cut a node from buses, peers or the array."),
     "heal": ("faults", "heal", "Heal what was cut."),
     "bus": ("faults", "bus", "Kill or start a heartbeat network."),
-    "san": ("faults", "san", "Kill or start the array."),
+    "san": ("san", "san", "Look at the array: LUNs, sessions, reservations; kill or start it."),
     "move-csv": ("work", "move_csv", "Let another node coordinate a shared volume."),
     "move": ("work", "move", "Move a VM to another node: live, quick, or so that it boots there."),
     "cancel-move": ("work", "cancel_move", "End a live migration; the VM stays where it is."),

@@ -220,11 +220,6 @@ def bus() -> None:
     """Kill or start a heartbeat network (A or B)."""
 
 
-@click.group()
-def san() -> None:
-    """Kill or start the array."""
-
-
 def _process(name: str) -> str:
     return name if name.lower().startswith("bus-") else f"bus-{name}"
 
@@ -245,18 +240,3 @@ def bus_kill(name: str, choice: Choice) -> None:
 def bus_start(name: str, choice: Choice) -> None:
     """Start the broker of a heartbeat network again."""
     click.echo(f"{asyncio.run(saboteur.start(choice.driver(), _process(name))).name} started")
-
-
-@san.command("kill")
-@lab_options
-def san_kill(choice: Choice) -> None:
-    """Kill the array, as a power cut would."""
-    name = asyncio.run(saboteur.kill(choice.driver(), "san")).name
-    click.echo(f"{name} killed; start it again: hvc san start{choice.options()}")
-
-
-@san.command("start")
-@lab_options
-def san_start(choice: Choice) -> None:
-    """Start the array again: blocks and reservations are as before."""
-    click.echo(f"{asyncio.run(saboteur.start(choice.driver(), 'san')).name} started")
