@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import pytest
 
+from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.facts import FactKind
-from hvcluster.model.vocabulary import NodeId
+from hvcluster.model.faults import Fault, FaultWord
+from hvcluster.model.vocabulary import US_PER_S, NodeId
 from hvcluster.node.core import events as ev
 from hvcluster.sim.labs import Plan
+from hvcluster.sim.strikes import Strikes
 from hvcluster.sim.world import World
 from tests.sim.test_operators_wishes import asked
 from tests.sim.test_oracles import leader, owners, since, wait
@@ -160,3 +163,34 @@ def test_there_is_no_witness_to_use_where_none_was_made() -> None:
     reply = asked(world, ev.SetQuorum(witness=True), seconds=5)
     assert (reply.ok, reply.code) == (False, "refused")
     assert database(world) == before
+
+
+@pytest.mark.conforms("node-weight")
+@pytest.mark.parametrize("kind", [None, TagWitnessKind.FILE_SHARE, TagWitnessKind.CLOUD])
+def test_a_leader_without_weight_gives_the_witness_to_its_heir(kind: TagWitnessKind | None) -> None:
+    """Two nodes and a witness, static votes: who leads by another's vote and the witness's can give up both.
+
+    The one voter cannot reach the witness for a while, so the other leads; once that is over, it hands over.
+    """
+    world = World(Plan(nodes=2, vms=2, tag_witness=kind, properties=STATIC).definition(), 1)
+    world.start()
+    wait(world, 60)
+    first = leader(world).node
+    heir = TWO if first == ONE else ONE
+    assert asked(world, ev.SetNodeWeight(first, 0)).ok
+    assert votes(world) == ({int(heir)}, True)
+    hand, cut = Strikes(world), world.now
+    hand.strike(Fault(FaultWord.CUT_ARRAY if kind is None else FaultWord.CUT_WITNESS, f"HyperV-{heir}"))
+    while world.now < cut + 300 * US_PER_S:
+        leads = hand.leader()
+        if leads is not None and leads.node == first:
+            break
+        world.run_for(US_PER_S // 10)
+    assert leader(world).node == first
+    hand.strike(Fault(FaultWord.HEAL))
+    began = world.now
+    wait(world, 60)
+    assert leader(world).node == heir
+    assert since(world, began, FactKind.QUORUM_LOST) == []
+    assert len(owners(world)) == len(world.definition.groups)
+    assert world.judge.problems() == []

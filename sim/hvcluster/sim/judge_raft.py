@@ -277,7 +277,9 @@ class Consensus:
             copies = 0
             for voter in configuration.voters:
                 saved = self._world.machines[voter.node].saved
-                copies += saved.store != voter.store or _holds(saved, index, term)  # a disk lost since then did hold it
+                # A disk lost since then did hold it, and so did one that follows a side with forced quorum by now.
+                gone = saved.store != voter.store or epoch_of(saved.term) > epoch_of(term)
+                copies += gone or _holds(saved, index, term)
             if copies >= configuration.quorum:
                 return
             if configuration.witness and copies + 1 >= configuration.quorum and self._witness.held(index, term):

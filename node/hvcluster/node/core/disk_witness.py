@@ -260,7 +260,7 @@ class DiskWitness(Witness):
         self._procedures.cancel("witness-write")
         self._procedures.cancel("witness-defend")
         self._forget()
-        if self._state.leads:
+        if self.wanted:
             self._begin(now)
 
     # keeping and giving back
@@ -274,7 +274,7 @@ class DiskWitness(Witness):
                 steps = arbitration.defend(self._out, self._paths, self._ours, self._lun, self._key)
                 self._procedures.start(now, "witness-defend", steps, self._defended)
             self._out.timer(TIMER, now + self._interval)
-        elif self.hold is Hold.NONE and self._state.leads:
+        elif self.hold is Hold.NONE and self.wanted:
             self._begin(now)
 
     def _defended(self, now: Instant, outcome: tuple[Held, Instant]) -> None:

@@ -127,6 +127,12 @@ class Leaving:
         me = self._replica.database.members.get(self._me)
         return me is not None and not me.weight
 
+    def heir_needs_witness(self) -> bool:
+        """Whether nobody who is heard has quorum without the witness, which a leader that hands over holds."""
+        configuration = self._state.log.configuration
+        here = sum(1 for v in configuration.voters if v.node == self._me or self._beats.reachable(v.node))
+        return configuration.witness and here < configuration.quorum
+
     def hand_over(self) -> None:
         """A leader that leaves, or is to have no vote, asks the most up-to-date voter to stand."""
         state, members = self._state, self._replica.database.members

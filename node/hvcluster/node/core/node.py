@@ -312,7 +312,7 @@ class NodeCore(Consequences):
                 if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
                     self.replication.send(now, peer.id, peer.store)
             if self.leaving.asked or self.leaving.leads_without_weight:
-                self.leaving.hand_over()
+                self._hand_over(now)
             if self.replication.stalled(now, self.timing.detection):
                 state.resign(f"entries after {state.commit} were not taken over, although heartbeats arrive")
                 self.out.timer(ELECTION_TIMER, now + self.timing.detection)
@@ -320,6 +320,13 @@ class NodeCore(Consequences):
             self.presence.leaving = False
         self._resend_reports()
         self.groups.check_pending(now)
+
+    def _hand_over(self, now: Instant) -> None:
+        """Ask another voter to lead; where it can only win with the witness, that has to be free first."""
+        if self.witness is not None and self.leaving.heir_needs_witness():
+            self.witness.give_to_heir(now, self.leaving.hand_over)
+        else:
+            self.leaving.hand_over()
 
     def _witness_timer(self, now: Instant) -> None:
         if self.witness is not None:

@@ -223,7 +223,7 @@ class TagWitness(Witness):
         """As leader, after every event: raise the tag if an entry needs it; try again if the vote is needed."""
         if self.hold is Hold.HELD:
             self.replicate(now)
-        elif self.hold is Hold.NONE and now - self._tried >= self.challenge and self._short(now):
+        elif self.hold is Hold.NONE and self.wanted and now - self._tried >= self.challenge and self._short(now):
             self._begin(now)
 
     def _write_failed(self, now: Instant, why: Held) -> None:
@@ -247,7 +247,7 @@ class TagWitness(Witness):
                 steps = tag_arbitration.defend(self._out, self._me)
                 self._procedures.start(now, "witness-defend", steps, self._defended)
             self._out.timer(TIMER, now + self._interval)
-        elif self.hold is Hold.NONE and self._state.leads:
+        elif self.hold is Hold.NONE and self.wanted:
             self._begin(now)
 
     def _defended(self, now: Instant, outcome: tuple[Held, Seen | None, Instant]) -> None:

@@ -53,12 +53,14 @@ class Witness(ABC):
     __slots__ = (
         "_candidate",
         "_election",
+        "_given_in",
         "_interval",
         "_on_progress",
         "_out",
         "_procedures",
         "_replication",
         "_state",
+        "_then",
         "_written_term",
         "challenge",
         "defended_at",
@@ -86,6 +88,8 @@ class Witness(ABC):
         self._interval = interval_us
         self.hold = Hold.NONE
         self.defended_at = NEVER
+        self._then: Callable[[], None] | None = None  # what waits for the witness to be free
+        self._given_in = 0  # the term in which we gave it to an heir
         self._candidate = False
         self._written_term = 0
 
@@ -196,7 +200,23 @@ class Witness(ABC):
     def release(self, now: Instant) -> None:
         """We neither lead nor stand: let the leader have it without a challenge."""
 
+    @property
+    def wanted(self) -> bool:
+        """As leader: whether it is for us to hold it; not once it was given to an heir."""
+        return self._state.leads and self._given_in != self._state.term
+
+    def give_to_heir(self, now: Instant, then: Callable[[], None]) -> None:
+        """As leader that hands over: give it up first; `then` is called once it is free, at once when it is."""
+        if self.hold is Hold.HELD:
+            self._then, self._given_in = then, self._state.term
+            self.release(now)
+        elif self.hold is Hold.NONE and not self.wanted:
+            then()
+
     def _released(self, now: Instant, _: None) -> None:
         self.hold = Hold.NONE
-        if self._state.leads:
+        then, self._then = self._then, None
+        if then is not None and self._state.leads:
+            then()
+        if self.wanted:
             self._begin(now)

@@ -149,7 +149,13 @@ class Election:
             return
         if not self._around.may_vote():
             return
-        self._stand(now, transfer=True)
+        voters = state.log.configuration.voters
+        here = sum(1 for voter in voters if voter.node == state.me or self._around.reachable(voter.node))
+        if state.log.configuration.witness and here < state.log.configuration.quorum:
+            state.leader = NOBODY  # the witness has to be won first, as before any election
+            self._ask(now)
+        else:
+            self._stand(now, transfer=True)
 
     # answering
 
