@@ -139,6 +139,8 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.PutRule, rules),
     st.builds(cmd.DropRule, texts),
     st.builds(cmd.SetWeight, nodes, st.integers(-1, 2)),
+    st.builds(cmd.EvictMember, nodes),
+    st.builds(cmd.AddMember, nodes),
     st.builds(cmd.UseWitness, st.booleans()),
     st.builds(cmd.ForgetLosses, nodes, st.integers(0, 9), st.integers(0, 9)),
 )
@@ -232,5 +234,7 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.MoveVolume, texts, nodes),
     st.builds(ev.RemoveAffinityRule, texts),
     st.builds(ev.SetNodeWeight, nodes, st.integers(-1, 2)),
+    st.builds(ev.EvictNode, nodes, st.booleans()),
+    st.builds(ev.AddNode, nodes),
     st.builds(ev.SetQuorum, st.booleans()),
 )

@@ -129,7 +129,7 @@ def test_a_forced_node_that_starts_again_is_not_forced_again() -> None:
 def test_a_node_without_a_database_cannot_be_forced() -> None:
     """Bad input: the reason and the way out are told, and the core starts as if nobody had asked."""
     empty = wiped(StoreId(9), Incarnation(5))
-    why = refusal(empty)
+    why = refusal(NodeId(1), empty)
     assert why is not None
     assert "its disk is empty" in why
     assert "without --force-quorum" in why
@@ -137,8 +137,8 @@ def test_a_node_without_a_database_cannot_be_forced() -> None:
     assert not desk.core.state.leads
     assert desk.core.state.term == 0
     last = replace(founded(cluster(), NodeId(1)), term=first_term(next_epoch(MAX_ROUND - 1 << 6, NodeId(1))))
-    assert refusal(founded(cluster(), NodeId(1))) is None
-    assert f"was forced {MAX_ROUND} times" in (refusal(last) or "")
+    assert refusal(NodeId(1), founded(cluster(), NodeId(1))) is None
+    assert f"was forced {MAX_ROUND} times" in (refusal(NodeId(1), last) or "")
 
 
 def test_the_database_of_a_forced_cluster_has_nobody_up_and_generations_above_all_others() -> None:

@@ -38,6 +38,8 @@ def electorate(entitled: tuple[Voter, ...], ready: tuple[Voter, ...], **more: ob
         "lower_priority": NOBODY,
         "configured": (),
         "weightless": (),
+        "outside": (),
+        "silent": (),
     }
     plain = Electorate(**{**nothing, **known, "dynamic_quorum": True, "dynamic_witness": True})  # type: ignore[arg-type]
     return replace(plain, **more)  # type: ignore[arg-type]
@@ -269,3 +271,19 @@ def verdict(nodes: int, witness: bool, cases: list[tuple[tuple[int, ...], ...]])
     """yes, no, or 50/50 when it depends on who is lost."""
     results = {survives(nodes, witness, losses) for losses in cases}
     return "50/50" if len(results) == 2 else ("yes" if results == {True} else "no")
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_vote_of_who_is_silent_ends_first(dynamic: bool) -> None:
+    """Two votes are to end, and one of the two is dead: the one that is there is needed to end that of the other."""
+    votes = Configuration((voter(1), voter(2), voter(3)), False)
+    known = electorate(
+        (voter(1),), (voter(1),), dynamic_quorum=dynamic, outside=(NodeId(2), NodeId(3)), silent=(NodeId(3),)
+    )
+    for left in ({1, 2}, {1}):
+        step = next_step(votes, known)
+        assert step is not None
+        votes = step.configuration
+        assert {int(v.node) for v in votes.voters} == left
+        assert "does not belong to the cluster" in step.reason
+    assert next_step(votes, known) is None

@@ -157,7 +157,7 @@ def test_every_fault_says_what_it_strikes() -> None:
             assert fault is not None
             assert (fault.word, fault.target) == (word, target)
     cuts = {"CUT_BUSES", "CUT_PEERS", "CUT_ARRAY", "CUT_WITNESS", "CUT_NETWORK"}
-    operators = {"STOP", "SHUTDOWN", "PAUSE", "DRAIN", "WEIGH"}
+    operators = {"STOP", "SHUTDOWN", "PAUSE", "DRAIN", "WEIGH", "EVICT"}
     monitors = {"CRASH_MONITOR", "HANG_MONITOR"}
     assert {"KILL", "FREEZE", "CRASH", "HOLD_PATH", "SLOW_OFF", *operators, *monitors, *cuts} == set(nodes)
 

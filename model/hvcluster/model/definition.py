@@ -29,7 +29,8 @@ class NodeDefinition:
     fault domains, "" for none.
 
     `memory_mb`: what its VMs may use together; 0: nobody counts. `processors`: how many logical processors it has; 0:
-    nobody counts, and they are counted for balancing alone.
+    nobody counts, and they are counted for balancing alone. `outside`: its machine is there, and it does not belong to
+    the cluster until it is added.
     """
 
     id: NodeId
@@ -40,6 +41,7 @@ class NodeDefinition:
     processors: int = 0
     rack: str = ""
     chassis: str = ""
+    outside: bool = False
 
     @property
     def place(self) -> tuple[str, str, str]:

@@ -42,6 +42,8 @@ class FactKind(Enum):
     NODE_RETURNED = ("CORE", 1680, "a node is isolated no longer")
     VMS_UNMONITORED = ("RCM", 1681, "VMs on an isolated node are unmonitored")
     VMS_MONITORED = ("RCM", 1682, "VMs are no longer unmonitored")
+    NODE_EVICTED = ("CORE", 1011, "a node was evicted: it belongs to the cluster no more")
+    NODE_ADDED = ("CORE", 0, "a node was added to the cluster")
     NODE_QUARANTINED = ("CORE", 1672, "a node left suddenly too often and is quarantined")
     QUARANTINE_ENDED = ("CORE", 0, "a node is quarantined no longer")
     JOIN_REFUSED = ("CORE", 1675, "a quarantined node is not taken in")

@@ -43,6 +43,8 @@ class FaultWord(Enum):
     HANG_MONITOR = "let no call to the resources of a node return"
     CANCEL_MOVE = "end the live migration of a group, as an operator does"
     WEIGH = "give a node a vote, or take it away: `amount` is NodeWeight"
+    EVICT = "evict a node, as an operator does who does not mind that its VMs are turned off"
+    ADD_NODE = "add a node that was evicted, as an operator does"
     USE_WITNESS = "let the witness belong to the quorum (`amount` 1) or not (0)"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
@@ -103,6 +105,8 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.RESUME: Target.NAMED_NODE,
     FaultWord.DRAIN: Target.NODE,
     FaultWord.WEIGH: Target.NODE,
+    FaultWord.EVICT: Target.NODE,
+    FaultWord.ADD_NODE: Target.NAMED_NODE,
     FaultWord.MOVE: Target.VM,
     FaultWord.CANCEL_MOVE: Target.VM,
     FaultWord.FAIL_RESOURCE: Target.RESOURCE,

@@ -39,7 +39,7 @@ MAX_SEED: Final = 2**63 - 1
 
 _FILE_KEYS: Final = ("lab", "requests_every_s", "seed", "step", "why")
 _LAB_KEYS: Final = (
-    "affinity", "group", "node_memory_mb", "node_processors", "nodes", "on_volumes", "owners", "paths",
+    "affinity", "group", "node_memory_mb", "node_processors", "nodes", "on_volumes", "outside", "owners", "paths",
     "preferred_site", "profile", "properties", "set", "sites", "racks", "chassis", "vm", "vms", "volumes", "witness",
 )  # fmt: skip
 _VM_KEYS: Final = (
@@ -123,6 +123,9 @@ class _Reader:
         if preferred_site and preferred_site not in sites:
             text = f"no node is in site {shown(preferred_site)}; write one of `sites`"
             self._wrong.add(_LAB, text, "preferred_site")
+        outside = self._ids(_LAB, lab, "outside")
+        if len(outside) == nodes:
+            self._wrong.add(_LAB, "no node is in the cluster; leave one out of `outside`", "outside")
         shared = self._count(lab, "on_volumes", vms, 0, MAX_VMS)
         return ClusterDefinition(
             name=self._name[:15],
@@ -137,6 +140,7 @@ class _Reader:
                     processors,
                     racks[number - 1],
                     chassis[number - 1],
+                    number in outside,
                 )
                 for number, name in enumerate(self._nodes, 1)
             ),

@@ -50,7 +50,7 @@ _SIDES: Final = (FaultWord.PARTITION, FaultWord.CUT_PEERS)
 _OPERATOR: Final = (
     FaultWord.MOVE, FaultWord.CANCEL_MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE,
     FaultWord.DRAIN, FaultWord.RESUME, FaultWord.FAIL_RESOURCE, FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE,
-    FaultWord.WEIGH, FaultWord.USE_WITNESS,
+    FaultWord.WEIGH, FaultWord.USE_WITNESS, FaultWord.EVICT, FaultWord.ADD_NODE,
 )  # fmt: skip
 
 

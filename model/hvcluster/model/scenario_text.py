@@ -48,6 +48,8 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     owners = [g.owner for g in definition.groups if g.owner is not None and not g.resources]
     if owners:
         yield f"owners = {_value([int(owner) for owner in owners])}"
+    if any(node.outside for node in definition.nodes):
+        yield f"outside = {_value([int(node.id) for node in definition.nodes if node.outside])}"
     if any(node.site for node in definition.nodes):
         yield f"sites = {_value([node.site for node in definition.nodes])}"
     for key, names in (

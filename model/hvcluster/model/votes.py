@@ -23,7 +23,9 @@ class Electorate:
     `witness_ready`: it has caught up as well, so that its vote may be added. `witness_coming`: the leader arbitrates
     for it or writes its first image, so that nothing is decided for the lack of it yet. `configured`: after a forced
     quorum, every node with NodeWeight 1; static votes are given back to those that are away as well. `weightless`:
-    nodes whose NodeWeight is 0. `witness_configured`: the witness belongs to the quorum.
+    nodes whose NodeWeight is 0. `outside`: nodes that do not belong to the cluster. `silent`: voters that
+    are not heard; of several votes that are to end theirs end first, for the others are needed to end them.
+    `witness_configured`: the witness belongs to the quorum.
     """
 
     leader: NodeId
@@ -39,6 +41,18 @@ class Electorate:
     lower_priority: NodeId
     configured: tuple[Voter, ...] = ()
     weightless: tuple[NodeId, ...] = ()
+    outside: tuple[NodeId, ...] = ()
+    silent: tuple[NodeId, ...] = ()
+
+    def barred(self, node: NodeId) -> str | None:
+        """Why a node may not vote, whether it is there or not; None if nothing bars it."""
+        if node in self.outside:
+            return f"node {node} does not belong to the cluster"
+        return f"NodeWeight of node {node} is 0" if node in self.weightless else None
+
+    def silent_first(self, voters: tuple[Voter, ...]) -> list[Voter]:
+        """Voters in the order in which their votes end."""
+        return sorted(voters, key=lambda voter: voter.node not in self.silent)
 
 
 @value
@@ -71,14 +85,15 @@ def next_step(configuration: Configuration, electorate: Electorate) -> Step | No
     """
     if electorate.dynamic_quorum:
         return _dynamic_step(configuration, electorate)
-    for voter in configuration.voters:
+    for voter in electorate.silent_first(configuration.voters):
         replaced = any(e.node == voter.node and e.store != voter.store for e in electorate.entitled)
         if replaced and voter.node != electorate.leader and len(configuration.voters) > 1:
             return Step(
                 configuration.without(voter), f"node {voter.node} came back with an empty disk; its old vote ends"
             )
-        if voter.node in electorate.weightless and voter.node != electorate.leader and len(configuration.voters) > 1:
-            return Step(configuration.without(voter), f"NodeWeight of node {voter.node} is 0")
+        why = electorate.barred(voter.node)
+        if why is not None and voter.node != electorate.leader and len(configuration.voters) > 1:
+            return Step(configuration.without(voter), why)
     if configuration.witness and not electorate.witness_configured:
         return Step(configuration.with_witness(False), "the witness does not belong to the quorum any more")
     voting = {v.node for v in configuration.voters}
@@ -96,10 +111,9 @@ def next_step(configuration: Configuration, electorate: Electorate) -> Step | No
 
 def _dynamic_step(configuration: Configuration, electorate: Electorate) -> Step | None:
     entitled = set(electorate.entitled)
-    for voter in configuration.voters:
+    for voter in electorate.silent_first(configuration.voters):
         if voter not in entitled and voter.node != electorate.leader and len(configuration.voters) > 1:
-            weightless = voter.node in electorate.weightless
-            why = f"NodeWeight of node {voter.node} is 0" if weightless else f"node {voter.node} left"
+            why = electorate.barred(voter.node) or f"node {voter.node} left"
             return Step(configuration.without(voter), f"{why}; its vote no longer counts")
     if configuration.witness and not electorate.witness_configured:
         return Step(configuration.with_witness(False), "the witness does not belong to the quorum any more")

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotSave, OSError) as error:
         log.error("the saved state cannot be made", error=str(error))
         return EXIT_DISK
-    refused = refusal(beginning.state) if chosen.start is Start.FORCED else None
+    refused = refusal(chosen.node, beginning.state) if chosen.start is Start.FORCED else None
     if refused is not None:
         beginning.store.close()
         print(f"{made.prog}: --force-quorum: {name} cannot be forced: {refused}", file=sys.stderr)

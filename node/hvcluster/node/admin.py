@@ -188,6 +188,7 @@ def _nodes(view: View) -> list[node_pb2.NodeRow]:
             drain=row.drain.name,
             status=row.status.name,
             needs_prevent_quorum=row.needs_prevent_quorum,
+            outside=row.outside,
         )
         for row in view.nodes
     ]
@@ -288,6 +289,11 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
         case "set_node_weight":
             vote = request.set_node_weight
             return _problem("-", vote.node, 1) or ev.SetNodeWeight(NodeId(vote.node), vote.weight)
+        case "evict_node":
+            gone = request.evict_node
+            return _problem("-", gone.node, 1) or ev.EvictNode(NodeId(gone.node), gone.force)
+        case "add_node":
+            return _problem("-", request.add_node.node, 1) or ev.AddNode(NodeId(request.add_node.node))
         case "set_quorum":
             return ev.SetQuorum(request.set_quorum.witness)
         case "set_affinity_rule":

@@ -71,7 +71,7 @@ def backup_of(status: node_pb2.StatusReply) -> Backup:
         AffinityRule(row.name, RuleKind(row.kind), tuple(sorted(row.groups)), row.soft, _level(row.level))
         for row in status.rules
     )
-    voters = tuple(NodeId(row.id) for row in status.nodes if row.weight)
+    voters = tuple(NodeId(row.id) for row in status.nodes if row.weight and not row.outside)
     return Backup(status.cluster, status.cluster_id, groups, rules, voters, status.quorum_row.mode != "NodeMajority")
 
 

@@ -53,6 +53,8 @@ def _nodes(picture: Picture, _: Addresses) -> list[Row]:
     found: list[Row] = []
     for node in picture.definition.nodes:
         row, answer = rows.get(node.id), picture.answers.get(node.id)
+        if row is not None and row.outside:
+            continue  # the product does not list it either; `hvc status` shows its machine
         found.append(
             {
                 "Name": node.name,

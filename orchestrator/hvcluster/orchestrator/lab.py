@@ -45,7 +45,7 @@ _SIZE = re.compile(r"\s*(\d{1,15})\s*([A-Za-z]+)\s*")
 
 @dataclass(frozen=True, slots=True)
 class LabNode:
-    """One Hyper-V host. `weight` is NodeWeight, 0 or 1."""
+    """One Hyper-V host. `weight` is NodeWeight, 0 or 1; `outside`: it is to be added to the cluster later."""
 
     id: NodeId
     name: str
@@ -55,6 +55,7 @@ class LabNode:
     processors: int = 0
     rack: str = ""
     chassis: str = ""
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Lab:
             name=self.name,
             id=cluster_id,
             nodes=tuple(
-                NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors, n.rack, n.chassis)
+                NodeDefinition(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors, n.rack, n.chassis, n.outside)
                 for n in self.nodes
             ),
             groups=tuple(
@@ -203,7 +204,7 @@ def votes_at_start(lab: Lab) -> tuple[int, int]:
     With a dynamic witness the votes are odd: the witness votes while those of the nodes are even; without one, a node
     goes without.
     """
-    nodes = sum(node.weight for node in lab.nodes)
+    nodes = sum(node.weight for node in lab.nodes if not node.outside)
     odd = lab.properties.dynamic_quorum and lab.properties.dynamic_witness
     if lab.witness_lun is None and lab.tag_witness is None:
         return nodes - (odd and nodes % 2 == 0 and nodes > 0), 0

@@ -195,11 +195,12 @@ def _nodes(top: Section) -> list[LabNode]:
         rack, chassis = section.text("rack", "") or "", section.text("chassis", "") or ""
         memory_mb = section.integer("memory_mb", 0, MAX_MEMORY_MB, 0)
         processors = section.integer("processors", 0, MAX_PROCESSORS, 0)
+        outside = section.flag("outside")
         section.finish()
-        host = (site, memory_mb or 0, processors or 0, rack, chassis)
+        host = (site, memory_mb or 0, processors or 0, rack, chassis, outside)
         nodes.append(LabNode(NodeId(number), name, 1 if weight is None else weight, *host))
-    if nodes and all(node.weight == 0 for node in nodes):
-        sections[0].complain("weight", "no node has a vote", "leave at least one node its weight of 1")
+    if nodes and all(node.weight == 0 or node.outside for node in nodes):
+        sections[0].complain("weight", "no node has a vote", "leave one node in the cluster, with a weight of 1")
     return nodes
 
 

@@ -137,6 +137,13 @@ class Section:
             return default
         return value
 
+    def flag(self, key: str) -> bool:
+        """The truth there, or false."""
+        value = self.raw(key)
+        if value is not None and not isinstance(value, bool):
+            self._wrong(key, value, "true or false")
+        return value is True
+
     def number(self, key: str) -> float | None:
         """A number, whole or not."""
         value = self.raw(key)

@@ -74,6 +74,10 @@ class Picture:
         peers = [row.id for row in best.nodes if row.id != node and row.state in ("UP", "PAUSED")]
         return [(bus, peer, (bus, peer) in up) for bus in BUS_NAMES for peer in peers]
 
+    def outside(self) -> set[int]:
+        """Nodes that do not belong to the cluster, by their ids."""
+        return {row.id for row in self.best.nodes if row.outside} if self.best is not None else set()
+
     def unhealthy(self) -> list[str]:
         """What is missing before every node is UP and every VM that should run is Online; empty: healthy."""
         missing = [f"{m.name} is {m.life.value}" for m in self.members if m.life is not Life.RUNNING]
@@ -84,11 +88,12 @@ class Picture:
             missing.append("no quorum")
         silent = [m.name for m in self.members if m.role is Role.NODE and m.node not in self.answers]
         missing += [f"{name} does not answer" for name in silent]
-        missing += [f"{row.name} is {row.state.lower()}" for row in best.nodes if row.state != "UP"]
+        outside = self.outside()
+        missing += [f"{r.name} is {r.state.lower()}" for r in best.nodes if r.state != "UP" and r.id not in outside]
         missing += [
             f"{self.definition.node_name(number)} is {answer.service.lower()}"
             for number, answer in sorted(self.answers.items())
-            if answer.service != "UP"
+            if answer.service != "UP" and number not in outside
         ]
         known = {row.name for row in best.groups}
         roles = {group.name for group in self.definition.groups if group.resources}

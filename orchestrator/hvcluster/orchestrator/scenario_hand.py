@@ -206,6 +206,11 @@ class Hand:
             case FaultWord.WEIGH:
                 vote = node_pb2.SetNodeWeightRequest(node=self._id(name), weight=int(fault.amount))
                 await self._ask(fault, node_pb2.OperatorRequest(set_node_weight=vote))
+            case FaultWord.EVICT:
+                gone = node_pb2.EvictNodeRequest(node=self._id(name), force=True)
+                await self._ask(fault, node_pb2.OperatorRequest(evict_node=gone))
+            case FaultWord.ADD_NODE:
+                await self._ask(fault, node_pb2.OperatorRequest(add_node=node_pb2.AddNodeRequest(node=self._id(name))))
             case word if word in _CUTS:
                 await self._cut(name, fault)
             case _:
@@ -330,6 +335,7 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,
         FaultWord.CUT_WITNESS, FaultWord.CUT_NETWORK, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR, FaultWord.WEIGH,
+        FaultWord.EVICT, FaultWord.ADD_NODE,
     }
 )  # fmt: skip
 

@@ -35,7 +35,7 @@ def lab_of(definition: ClusterDefinition, write_cache: bool = False) -> Lab:
     return Lab(
         name=definition.name,
         nodes=tuple(
-            LabNode(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors, n.rack, n.chassis)
+            LabNode(n.id, n.name, n.weight, n.site, n.memory_mb, n.processors, n.rack, n.chassis, n.outside)
             for n in definition.nodes
         ),
         luns=tuple(LabLun(LunId(lun), _lun_bytes(definition, LunId(lun))) for lun in luns),

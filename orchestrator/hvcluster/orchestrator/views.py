@@ -77,6 +77,7 @@ def _nodes(picture: Picture) -> list[Json]:
                 "name": node.name,
                 "state": None if row is None else row.state,
                 "status": None if row is None else row.status,
+                "outside": None if row is None else row.outside,
                 "vote": None if row is None else row.dynamic_weight,
                 "needs_prevent_quorum": None if row is None else row.needs_prevent_quorum,
                 "weight": node.weight if row is None else row.weight,

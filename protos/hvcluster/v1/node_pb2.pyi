@@ -194,6 +194,7 @@ class NodeRow(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     NEEDS_PREVENT_QUORUM_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -207,6 +208,8 @@ class NodeRow(_message.Message):
     """NodeStatus name: NORMAL, ISOLATED, QUARANTINED"""
     needs_prevent_quorum: _builtins.bool
     """quorum is forced, and it is not a member yet: start it with prevented quorum"""
+    outside: _builtins.bool
+    """it does not belong to the cluster: evicted, or never added"""
     def __init__(
         self,
         *,
@@ -219,10 +222,11 @@ class NodeRow(_message.Message):
         drain: _builtins.str = ...,
         status: _builtins.str = ...,
         needs_prevent_quorum: _builtins.bool = ...,
+        outside: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "needs_prevent_quorum", b"needs_prevent_quorum", "state", b"state", "status", b"status", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "dynamic_weight", b"dynamic_weight", "id", b"id", "incarnation", b"incarnation", "name", b"name", "needs_prevent_quorum", b"needs_prevent_quorum", "outside", b"outside", "state", b"state", "status", b"status", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,6 +510,8 @@ class OperatorRequest(_message.Message):
     SET_QUORUM_FIELD_NUMBER: _builtins.int
     SET_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
     REMOVE_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
+    EVICT_NODE_FIELD_NUMBER: _builtins.int
+    ADD_NODE_FIELD_NUMBER: _builtins.int
     MOVE_VOLUME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
@@ -534,6 +540,10 @@ class OperatorRequest(_message.Message):
     @_builtins.property
     def remove_affinity_rule(self) -> Global___RemoveAffinityRuleRequest: ...
     @_builtins.property
+    def evict_node(self) -> Global___EvictNodeRequest: ...
+    @_builtins.property
+    def add_node(self) -> Global___AddNodeRequest: ...
+    @_builtins.property
     def move_volume(self) -> Global___MoveVolumeRequest: ...
     def __init__(
         self,
@@ -551,13 +561,15 @@ class OperatorRequest(_message.Message):
         set_quorum: Global___SetQuorumRequest | None = ...,
         set_affinity_rule: Global___SetAffinityRuleRequest | None = ...,
         remove_affinity_rule: Global___RemoveAffinityRuleRequest | None = ...,
+        evict_node: Global___EvictNodeRequest | None = ...,
+        add_node: Global___AddNodeRequest | None = ...,
         move_volume: Global___MoveVolumeRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_node", b"add_node", "cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "evict_node", b"evict_node", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_node", b"add_node", "cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "evict_node", b"evict_node", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule", "move_volume"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule", "evict_node", "add_node", "move_volume"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -893,6 +905,48 @@ class RemoveAffinityRuleRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveAffinityRuleRequest: _TypeAlias = RemoveAffinityRuleRequest  # noqa: Y015
+
+@_typing.final
+class EvictNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    force: _builtins.bool
+    """although groups run there: they are turned off, and start on the others"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvictNodeRequest: _TypeAlias = EvictNodeRequest  # noqa: Y015
+
+@_typing.final
+class AddNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddNodeRequest: _TypeAlias = AddNodeRequest  # noqa: Y015
 
 @_typing.final
 class OperatorReply(_message.Message):

@@ -258,10 +258,13 @@ class Judge:
         leader = max(leaders, key=lambda m: m.core.state.term, default=None)
         if leader is None:
             return [] if self._lost_for_good() else ["no node leads"]
+        members = leader.core.replica.database.members
         for group in leader.core.replica.database.groups.values():
             nodes = running.get(group.name, [])
             able = group.definition.possible
             if not group.desired or group.state is GroupState.FAILED or self._kept_apart(leader, group):
+                continue
+            if able and all(members[node].outside for node in able):
                 continue
             if group.definition.resources:
                 found.extend(self.roles.problems(group))
@@ -269,7 +272,8 @@ class Judge:
             if group.state is not GroupState.ONLINE or nodes != [group.owner] or (able and group.owner not in able):
                 where = f"owner {group.owner}, generation {group.generation}, runs on {nodes}"
                 found.append(f"{group.name}: {group.state.name}, {where}")
-        joining = (m for m in self._world.machines.values() if m.alive and not m.core.replica.member)
+        inside = [m for m in self._world.machines.values() if m.alive and not members[m.node].outside]
+        joining = (m for m in inside if not m.core.replica.member)
         found.extend(f"node {machine.node} has not joined" for machine in joining)
         if leader.core.replica.database.forced:
             found.append("quorum is still forced")

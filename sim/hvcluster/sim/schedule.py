@@ -30,6 +30,8 @@ FORCING: Final = 0.2
 VOTING: Final = 0.25
 """In how many histories an operator changes who votes, some times in a row. Drawn apart as well."""
 ADAPTERS: Final = 0.15
+EVICTING: Final = 0.2
+"""In how many histories an operator evicts nodes. Drawn apart as well."""
 """In how many histories one adapter of a host carries everything, and fails. Drawn apart as well."""
 CANCELLED: Final = 0.2
 CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
@@ -174,6 +176,7 @@ class _Draw:
         self._cables(end)
         self._administrator(end)
         self._votes(end)
+        self._belonging(end)
         self._adapters(end)
         return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
 
@@ -241,6 +244,22 @@ class _Draw:
                 whom = LEADER if chance.random() < 0.3 else self._nodes[chance.randrange(len(self._nodes))]
                 fault = Fault(FaultWord.WEIGH, whom, amount=used, via=asked)
             self._strikes.append(Strike(at, fault))
+
+    def _belonging(self, end: int) -> None:
+        """An operator evicts nodes, mostly right before or after something breaks, and adds most of them again."""
+        chance = random.Random(f"{self._seed}/belonging")
+        if chance.random() >= EVICTING or len(self._nodes) < 2:
+            return
+        moments = [strike.at_us for strike in self._strikes if strike.at_us] or [end // 2]
+        for _ in range(1 + chance.randrange(4)):
+            near = moments[chance.randrange(len(moments))] + chance.randrange(-2 * US_PER_S, 2 * US_PER_S)
+            at, asked = max(1, min(near, end - 1)), self._nodes[chance.randrange(len(self._nodes))]
+            name = self._nodes[chance.randrange(len(self._nodes))]
+            whom = name if chance.random() < 0.7 else LEADER
+            self._strikes.append(Strike(at, Fault(FaultWord.EVICT, whom, via=asked)))
+            if chance.random() < 0.7:
+                again = at + chance.randrange(1, 60 * US_PER_S)
+                self._strikes.append(Strike(again, Fault(FaultWord.ADD_NODE, name, via=asked)))
 
     def _adapters(self, end: int) -> None:
         """The one adapter of a host that carries its storage and its networks stops for a while, and nothing is said.

@@ -164,6 +164,10 @@ class Strikes:
                 self.ask(self._asked(fault), ev.SetNodePaused(machine.node, pauses, drain=drains))
             case FaultWord.WEIGH:
                 self.ask(self._asked(fault), ev.SetNodeWeight(machine.node, int(fault.amount)))
+            case FaultWord.EVICT:
+                self.ask(self._asked(fault), ev.EvictNode(machine.node, force=True))
+            case FaultWord.ADD_NODE:
+                self.ask(self._asked(fault), ev.AddNode(machine.node))
             case FaultWord.DRIFT:
                 machine.drift(fault.amount)
             case FaultWord.CUT_BUSES:
@@ -202,7 +206,7 @@ class Strikes:
             machine.crash_in = None
             self._start_when_down(machine)
             return  # it runs
-        why = refusal(machine.saved) if how is Start.FORCED else None
+        why = refusal(machine.node, machine.saved) if how is Start.FORCED else None
         if why is not None:
             raise Nobody(f"{machine.name} cannot be forced: {why}")
         machine.crash_in = None
@@ -264,7 +268,7 @@ class Strikes:
             machine.off_us = 0
             machine.thaw()
             self._start(machine, Start.NORMAL)
-        self._resume_all()
+        self._let_all_in()
         world.after(30 * US_PER_S, self._join_all)
 
     def _join_all(self) -> None:
@@ -289,17 +293,19 @@ class Strikes:
         if again:
             world.after(60 * US_PER_S, self._join_all)
 
-    def _resume_all(self) -> None:
-        """An operator asks until nobody is paused any more: who asks a node that has just started is refused."""
+    def _let_all_in(self) -> None:
+        """An operator asks until nobody is paused or evicted: who asks a node that has just started is refused."""
         leader = self.leader()
         if leader is not None and leader.core.state.log.term_at(leader.core.state.commit) != leader.core.state.term:
             leader = None  # it has just been elected: its database is not up to date before it has committed an entry
-        paused = [m.id for m in leader.core.replica.database.members.values() if m.paused] if leader else []
-        for node in paused:
+        members = leader.core.replica.database.members.values() if leader is not None else ()
+        wishes: list[ev.Request] = [ev.SetNodePaused(m.id, False) for m in members if m.paused]
+        wishes += [ev.AddNode(m.id) for m in members if m.outside]
+        for wish in wishes:
             if leader is not None:
-                self.ask(leader, ev.SetNodePaused(node, False))
-        if leader is None or paused:
-            self._world.after(US_PER_S, self._resume_all)
+                self.ask(leader, wish)
+        if leader is None or wishes:
+            self._world.after(US_PER_S, self._let_all_in)
 
     def wipe_is_survivable(self, node: NodeId) -> bool:
         """Whether a node's disk can be lost now and the rest still be a quorum that goes on by itself.
@@ -330,7 +336,7 @@ _HARMLESS = frozenset(
         FaultWord.HANG_VM, FaultWord.CRASH_APP, FaultWord.FAIL_RESOURCE, FaultWord.CRASH_RESOURCE,
         FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
         FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CANCEL_MOVE,
-        FaultWord.WEIGH, FaultWord.USE_WITNESS,
+        FaultWord.WEIGH, FaultWord.USE_WITNESS, FaultWord.EVICT, FaultWord.ADD_NODE,
     }
 )  # fmt: skip
 """What an administrator does every day: nobody may lose quorum over it."""
@@ -339,7 +345,7 @@ _ON_A_MACHINE = frozenset(
         FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED, FaultWord.FREEZE,
         FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
         FaultWord.STOP, FaultWord.SHUTDOWN, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
-        FaultWord.WEIGH, FaultWord.DRIFT,
+        FaultWord.WEIGH, FaultWord.EVICT, FaultWord.ADD_NODE, FaultWord.DRIFT,
         FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY, FaultWord.CUT_WITNESS,
         FaultWord.CUT_NETWORK, FaultWord.HOLD_PATH, FaultWord.SLOW_OFF, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
     }

@@ -7,7 +7,7 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import AffinityRule, Policy
@@ -267,6 +267,22 @@ class SetWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class EvictMember:
+    """A node belongs to the cluster no more. Its vote and its membership end with the Configure and NodeDown that
+    follow.
+    """
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class AddMember:
+    """A node that does not belong to the cluster may join it."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class UseWitness:
     """Whether the witness belongs to the quorum from now on. Its vote is changed by the Configure that follows."""
 
@@ -347,37 +363,8 @@ Command: TypeAlias = (
     | PutRule
     | DropRule
     | AssignVolume
+    | EvictMember
+    | AddMember
 )
 
-COMMANDS: tuple[type[Command], ...] = (
-    Noop,
-    Configure,
-    FormCluster,
-    NodeUp,
-    NodeDown,
-    AssignGroup,
-    BeginMove,
-    Preempt,
-    CancelMove,
-    ReportGroup,
-    SetDesired,
-    SetResource,
-    FailNow,
-    ChangeGroup,
-    PauseNode,
-    EndDrain,
-    DefineGroup,
-    RemoveGroup,
-    NodeIsolated,
-    NodeReturned,
-    QuarantineNode,
-    ReleaseNode,
-    ForgetLosses,
-    ForceQuorum,
-    EndForced,
-    SetWeight,
-    UseWitness,
-    PutRule,
-    DropRule,
-    AssignVolume,
-)
+COMMANDS: tuple[type[Command], ...] = get_args(Command)

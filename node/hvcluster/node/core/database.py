@@ -25,6 +25,7 @@ from hvcluster.model.vocabulary import (
 from hvcluster.model.votes import Configuration, Voter
 
 from .commands import (
+    AddMember,
     AssignGroup,
     AssignVolume,
     BeginMove,
@@ -36,6 +37,7 @@ from .commands import (
     DropRule,
     EndDrain,
     EndForced,
+    EvictMember,
     FailNow,
     ForceQuorum,
     ForgetLosses,
@@ -82,12 +84,16 @@ class Database:
     def created(definition: ClusterDefinition) -> Database:
         """A new cluster: nobody is up; groups are dealt out to their first preferred owner, or in turn."""
         members = tuple(
-            Member(n.id, n.name, n.weight, first_store(definition.id, n.id), Incarnation(0), False, False)
+            Member(
+                n.id, n.name, n.weight, first_store(definition.id, n.id), Incarnation(0), False, False,
+                outside=n.outside,
+            )
             for n in definition.nodes
-        )
+        )  # fmt: skip
+        inside = tuple(n.id for n in definition.nodes if not n.outside)
         groups: list[Group] = []
         for position, group in enumerate(definition.groups):
-            able = group.possible or tuple(n.id for n in definition.nodes)
+            able = tuple(node for node in group.possible if node in inside) or inside
             owner = group.owner or (group.preferred[0] if group.preferred else able[position % len(able)])
             reason = "first owner when the cluster was created"
             starts = group.policy.priority is not Priority.NO_AUTO_START
@@ -113,7 +119,7 @@ class Database:
 
     def first_configuration(self) -> Configuration:
         """All nodes with weight vote; the witness does when that makes the votes odd (always, if votes are static)."""
-        voters = tuple(Voter(m.id, m.store) for m in self.members.values() if m.weight)
+        voters = tuple(Voter(m.id, m.store) for m in self.members.values() if m.has_vote)
         return Configuration(voters, self._witness and (len(voters) % 2 == 0 or not self._dynamic_witness))
 
     def encode(self) -> bytes:
@@ -171,6 +177,8 @@ class Database:
                 changed = self.rules != before
             case SetWeight():
                 changed = self._weigh(command)
+            case EvictMember() | AddMember():
+                changed = self._belong(command)
             case UseWitness():
                 changed = self._witness != command.used
                 self._witness = command.used
@@ -217,7 +225,7 @@ class Database:
 
     def _up(self, command: NodeUp) -> bool:
         member = self.members.get(command.node)
-        if member is None or (member.up and member.incarnation >= command.incarnation):
+        if member is None or member.outside or (member.up and member.incarnation >= command.incarnation):
             return False
         self.members[member.id] = replace(
             member.admitted(), up=True, incarnation=command.incarnation, store=command.store, isolated=False
@@ -275,6 +283,13 @@ class Database:
         if member is None or member.weight == command.weight or command.weight not in (0, 1):
             return False
         self.members[member.id] = replace(member, weight=command.weight)
+        return True
+
+    def _belong(self, command: EvictMember | AddMember) -> bool:
+        member = self.members.get(command.node)
+        if member is None or member.outside is isinstance(command, EvictMember):
+            return False
+        self.members[member.id] = replace(member, outside=False) if member.outside else member.evicted()
         return True
 
     def _end_drain(self, command: EndDrain) -> bool:

@@ -16,8 +16,10 @@ from hvcluster.model.vocabulary import Generation, Incarnation, NodeId, PathName
 from .guest_state import GuestImage
 from .messages import Heartbeat, Message
 from .operator_requests import (
+    AddNode,
     CancelMigration,
     ClearQuarantine,
+    EvictNode,
     FailResource,
     MoveGroup,
     MoveVolume,
@@ -246,9 +248,11 @@ Event: TypeAlias = (
 )
 
 __all__ = [
+    "AddNode",
     "CancelMigration",
     "ClearQuarantine",
     "Event",
+    "EvictNode",
     "FailResource",
     "HeartbeatHeard",
     "LinkChanged",

@@ -10,9 +10,11 @@ from enum import Enum
 
 from hvcluster.model.epochs import MAX_ROUND, epoch_of, first_term, next_epoch, round_of
 from hvcluster.model.facts import FactKind
+from hvcluster.model.vocabulary import NodeId
 from hvcluster.model.votes import Configuration, Voter
 
 from .commands import Configure, ForceQuorum
+from .database import Database
 from .messages import Entry
 from .outbox import Outbox
 from .raft.state import RaftState
@@ -31,16 +33,30 @@ class Start(Enum):
         return Start.PREVENTED if self is Start.PREVENTED and not joined else Start.NORMAL
 
 
-def refusal(saved: SavedState) -> str | None:
+def refusal(node: NodeId, saved: SavedState) -> str | None:
     """Why a node with this disk cannot be forced, with the way out; None when it can."""
     if saved.snapshot is None:
         return (
             "its disk is empty: it has no cluster database that the others could take over; "
             "force a node that has one, and start this one without --force-quorum to let it join"
         )
+    if _evicted(node, saved.snapshot.database, saved.entries):
+        return (
+            "it does not belong to the cluster, as far as it knows; "
+            "force a node that does, and add this one afterwards (`hvc add node`)"
+        )
     if round_of(epoch_of(saved.term)) >= MAX_ROUND:
         return f"this cluster's quorum was forced {MAX_ROUND} times, which is the most; make a new cluster"
     return None
+
+
+def _evicted(node: NodeId, snapshot: bytes, entries: tuple[Entry, ...]) -> bool:
+    """What a forced start makes the cluster's database of: all that is written down, committed or not."""
+    database = Database.decode(snapshot)
+    for entry in entries:
+        database.apply(entry.command)
+    me = database.members.get(node)
+    return me is not None and me.outside
 
 
 def force(state: RaftState, out: Outbox) -> None:

@@ -122,10 +122,10 @@ class Leaving:
         return True
 
     @property
-    def leads_without_weight(self) -> bool:
+    def leads_without_vote(self) -> bool:
         """An operator took away the vote of this node while it leads: somebody else is to lead, and take it away."""
         me = self._replica.database.members.get(self._me)
-        return me is not None and not me.weight
+        return me is not None and not me.has_vote
 
     def heir_needs_witness(self) -> bool:
         """Whether nobody who is heard has quorum without the witness, which a leader that hands over holds."""
@@ -139,7 +139,7 @@ class Leaving:
         for voter in state.log.configuration.voters:
             if voter.node == self._me or not self._beats.reachable(voter.node):
                 continue
-            if voter.node not in members or not members[voter.node].weight:
+            if voter.node not in members or not members[voter.node].has_vote:
                 continue  # its vote is about to go: it could only hand over again
             if self._replication.match(voter.node, voter.store) == state.log.last_index:
                 self._quorum.hand_over()
@@ -168,6 +168,8 @@ class Leaving:
                 self._end()
         elif self._restart is None and self._replica.removed:
             reason = "the others went on without it; it joins again as a new incarnation"
+            if self._replica.evicted:
+                reason = "it was evicted; it joins again when an operator has added it"
             self._out.fact(FactKind.NODE_REMOVED, reason, runs=len(self._groups.runs))
             self._restart = "removed from membership"
         if self._restart is not None and not self.ended:

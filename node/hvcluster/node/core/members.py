@@ -50,6 +50,7 @@ class Member:
     `quarantined`: not taken in. `losses`: how often it left suddenly, as far as that still counts.
     `admission`: the number that its key on Cluster Shared Volumes carries. It rises when the node becomes a member, and
     whenever a VM on a volume that it owned is assigned anew, so that a key never outlives a VM that wrote under it.
+    `outside`: it does not belong to the cluster, because it was evicted or has never been added.
     """
 
     id: NodeId
@@ -66,6 +67,18 @@ class Member:
     quarantined: bool = False
     losses: int = 0
     admission: Generation = NEVER_ADMITTED
+    outside: bool = False
+
+    @property
+    def has_vote(self) -> bool:
+        """Whether it may vote at all."""
+        return self.weight > 0 and not self.outside
+
+    def evicted(self) -> Member:
+        """The same once it is to leave for good; it goes down when it leads no more and its vote is gone."""
+        return replace(
+            self, outside=True, paused=False, drain=DrainStatus.NOT_INITIATED, force=False, quarantined=False, losses=0
+        )
 
     def admitted(self) -> Member:
         """The same with a new key on volumes."""

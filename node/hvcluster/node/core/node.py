@@ -45,7 +45,7 @@ class NodeCore(Consequences):
     ) -> None:
         super().__init__(definition, node, saved, start)
         self._identity = (saved.store, self.incarnation)
-        self._forced = start is Start.FORCED and refusal(saved) is None
+        self._forced = start is Start.FORCED and refusal(node, saved) is None
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Started: self._started,
             ev.TimerFired: self._timer,
@@ -109,6 +109,8 @@ class NodeCore(Consequences):
         self.out.save_identity(*self._identity)
         wiped = self.state.log.snapshot is None
         reason = "its disk is empty: it waits to be taken in" if wiped else "it looks for its cluster"
+        if self.replica.evicted:
+            reason = "it does not belong to the cluster: it waits until an operator adds it"
         self.out.fact(
             FactKind.SERVICE_STARTED, reason, incarnation=self.incarnation, term=self.state.term,
             last_index=self.state.log.last_index,
@@ -311,7 +313,7 @@ class NodeCore(Consequences):
             for peer in self.beats.peers.values():
                 if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
                     self.replication.send(now, peer.id, peer.store)
-            if self.leaving.asked or self.leaving.leads_without_weight:
+            if self.leaving.asked or self.leaving.leads_without_vote:
                 self._hand_over(now)
             if self.replication.stalled(now, self.timing.detection):
                 state.resign(f"entries after {state.commit} were not taken over, although heartbeats arrive")

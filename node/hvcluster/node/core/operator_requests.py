@@ -111,6 +111,24 @@ class SetNodeWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class EvictNode:
+    """Take a node out of the cluster, up or not. Refused if quorum would be lost, or while it has groups that run.
+
+    `force`: these are turned off, and start on the others.
+    """
+
+    node: NodeId
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddNode:
+    """Let a node that was evicted, or has never been in the cluster, join it."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class SetQuorum:
     """Use the cluster's witness, or go on with the nodes' votes alone. Refused if quorum would be lost."""
 
@@ -146,4 +164,6 @@ Request: TypeAlias = (
     | SetQuorum
     | SetAffinityRule
     | RemoveAffinityRule
+    | EvictNode
+    | AddNode
 )

@@ -136,7 +136,12 @@ class Parts:
         return self.quorum.lease_stands(now)
 
     def may_stand(self) -> bool:
-        """A node that is being stopped does not stand; nor does one with prevented quorum before it has joined."""
+        """A node that is being stopped does not stand; nor does one with prevented quorum before it has joined.
+
+        One that was evicted stands only while it still has a vote: the others may need its log.
+        """
+        if self.replica.evicted and not self.state.votes:
+            return False
         return not self.leaving.asked and self.may_vote()
 
     def may_vote(self) -> bool:

@@ -22,7 +22,7 @@ from .presence import Presence
 from .quorum import Quorum
 from .raft.replication import Replication
 from .raft.state import RaftState
-from .replica import STOPPED_POLITELY
+from .replica import EVICTED, STOPPED_POLITELY
 from .resiliency import Resiliency
 from .roles import Roles
 from .witness import Witness
@@ -129,6 +129,8 @@ class Planner:
         for member in database.members.values():
             if member.id not in lost and self._has_left(database, member):
                 lost[member.id] = NodeDown(member.id, member.incarnation, STOPPED_POLITELY)
+            elif member.id not in lost and self._has_been_evicted(member):
+                lost[member.id] = NodeDown(member.id, member.incarnation, EVICTED)
         return lost
 
     def _has_left(self, database: Database, member: Member) -> bool:
@@ -139,6 +141,12 @@ class Planner:
         if votes and self._properties.dynamic_quorum:
             return False
         return self._drained(database, member.id)
+
+    def _has_been_evicted(self, member: Member) -> bool:
+        """An evicted node is out once it leads no more, and has no vote that might be needed to take it away."""
+        if not (member.up and member.outside) or member.id == self._me:
+            return False
+        return all(voter.node != member.id for voter in self._state.log.configuration.voters)
 
     def _drained(self, database: Database, node: NodeId) -> bool:
         """Whether a node has nothing left that another one could take."""
@@ -154,11 +162,12 @@ class Planner:
     def _joiners(self, now: Instant, database: Database, down: dict[NodeId, NodeDown]) -> list[Command]:
         commands: list[Command] = []
         me = database.members.get(self._me)
-        if me is not None and me.incarnation < self._incarnation:  # a life that was removed does not come back
+        # A life that was removed does not come back.
+        if me is not None and not me.outside and me.incarnation < self._incarnation:
             commands.append(NodeUp(self._me, self._incarnation, self._state.store))
         for peer in self._beats.peers.values():
             member = database.members.get(peer.id)
-            if member is None or peer.unreachable or peer.beat is None or peer.beat.leaving:
+            if member is None or member.outside or peer.unreachable or peer.beat is None or peer.beat.leaving:
                 continue
             if member.up and peer.id not in down:
                 continue
@@ -178,16 +187,16 @@ class Planner:
 
     def _votes(self, now: Instant, database: Database) -> list[Command]:
         properties = self._properties
-        members = [m for m in database.members.values() if m.weight]
+        members = [m for m in database.members.values() if m.has_vote]
         if database.forced:
-            present = sum(m.weight for m in members if self._presence.carries_on(m))
-            ended = self._forced_ended(now, present, sum(m.weight for m in members), database.has_witness)
+            present = sum(1 for m in members if self._presence.carries_on(m))
+            ended = self._forced_ended(now, present, len(members), database.has_witness)
             if ended is not None:
                 return [ended]
             if not self._presence.leaving:
                 return []  # whatever joins or leaves: the one vote there is stays where it was forced
         mine = database.members.get(self._me)
-        hands_over = mine is not None and not mine.weight
+        hands_over = mine is not None and not mine.has_vote
         witness = self.witness if database.has_witness else None
         entitled = tuple(
             Voter(m.id, m.store)
@@ -211,6 +220,8 @@ class Planner:
             self._lower_priority(entitled),
             tuple(Voter(m.id, m.store) for m in members) if database.epoch else (),
             tuple(m.id for m in database.members.values() if not m.weight),
+            tuple(m.id for m in database.members.values() if m.outside),
+            tuple(v.node for v in self._state.log.configuration.voters if not self._lives_on(v)),
         )
         step = next_step(self._state.log.configuration, electorate)
         if step is None or not self._confirmed(now, step.configuration):

@@ -51,7 +51,7 @@ class Presence:
         """Nodes that may take a group now, with how many they have."""
         able: dict[NodeId, int] = {}
         for member in database.members.values():
-            if not member.up or member.paused or member.id in without or self.is_leaving(member.id):
+            if not member.up or member.paused or member.outside or member.id in without or self.is_leaving(member.id):
                 continue
             if member.quarantined:
                 continue

@@ -41,8 +41,8 @@ class QuorumRequests:
             return refused("unknown-node", f"there is no node {node}")
         if weight not in _WEIGHTS:
             return refused("refused", f"NodeWeight is 0 or 1, and not {weight}")
-        if weight == 0 and database.members[node].weight:
-            why = self._forced(database) or self._too_few_without(now, database, node)
+        if weight == 0 and database.members[node].has_vote:
+            why = self.refusal_without(now, node)
             if why is not None:
                 return refused("quorum", why)
 
@@ -74,6 +74,11 @@ class QuorumRequests:
 
         return Decision(None, (UseWitness(used),), watch)
 
+    def refusal_without(self, now: Instant, node: NodeId) -> str | None:
+        """Why a node's vote must not be taken away now, or None."""
+        database = self._database()
+        return self._forced(database) or self._too_few_without(now, database, node)
+
     @staticmethod
     def _forced(database: Database) -> str | None:
         if not database.forced:
@@ -81,7 +86,7 @@ class QuorumRequests:
         return "quorum is forced, and votes stay as they are until enough nodes have joined"
 
     def _too_few_without(self, now: Instant, database: Database, node: NodeId) -> str | None:
-        others = [m.id for m in database.members.values() if m.id != node and m.weight and m.up]
+        others = [m.id for m in database.members.values() if m.id != node and m.has_vote and m.up]
         if not any(self._here(other) for other in others):
             return f"node {node} has the last vote; give one to another node that is up first"
         configuration = self._state.log.configuration

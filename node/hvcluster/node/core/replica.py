@@ -11,6 +11,7 @@ from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.vocabulary import DrainStatus, GroupState, Incarnation, NodeId
 
 from .commands import (
+    AddMember,
     AssignGroup,
     AssignVolume,
     BeginMove,
@@ -21,6 +22,7 @@ from .commands import (
     DropRule,
     EndDrain,
     EndForced,
+    EvictMember,
     FailNow,
     ForceQuorum,
     FormCluster,
@@ -41,6 +43,7 @@ from .resiliency_notes import note
 from .saved import SavedState
 
 STOPPED_POLITELY = "it was stopped by an operator"
+EVICTED = "it was evicted"
 
 
 class Replica:
@@ -106,10 +109,16 @@ class Replica:
         me = self.database.members.get(self._me)
         return me is not None and not me.up and me.incarnation == self._incarnation
 
+    @property
+    def evicted(self) -> bool:
+        """This node does not belong to the cluster, as far as it knows."""
+        me = self.database.members.get(self._me)
+        return me is not None and me.outside
+
     def _see_loss(self, command: Command) -> None:
         """Every survivor keeps the loss of a node in its own event log, as in the product; a polite stop is no loss."""
         match command:
-            case NodeDown(node, incarnation, reason) if reason != STOPPED_POLITELY:
+            case NodeDown(node, incarnation, reason) if reason not in (STOPPED_POLITELY, EVICTED):
                 self._out.fact(FactKind.NODE_LOSS_SEEN, reason, peer=node, incarnation=incarnation)
             case _:
                 pass
@@ -172,6 +181,10 @@ class Replica:
                 fact(FactKind.RULE_CHANGED, f"an operator removed {name}", rule=name)
             case SetWeight(node, weight):
                 fact(FactKind.QUORUM_CHANGED, f"an operator set NodeWeight of node {node}", peer=node, weight=weight)
+            case EvictMember(node):
+                fact(FactKind.NODE_EVICTED, "an operator evicted it", peer=node)
+            case AddMember(node):
+                fact(FactKind.NODE_ADDED, "an operator added it; it is taken in when it is heard", peer=node)
             case UseWitness(used):
                 how = "has the witness used" if used else "has votes of nodes alone"
                 fact(FactKind.QUORUM_CHANGED, f"an operator {how}", witness=int(used))

@@ -7,6 +7,7 @@ shows the result; nobody waits longer than the deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from hvcluster.model.codec import Malformed, dump_tagged, load_tagged
 from hvcluster.model.facts import FactKind
@@ -28,8 +29,10 @@ from .database import Database, Group
 from .decisions import Decision, Outcome, Watch, state_of
 from .effects import Reply
 from .events import (
+    AddNode,
     CancelMigration,
     ClearQuarantine,
+    EvictNode,
     FailResource,
     MoveGroup,
     MoveVolume,
@@ -45,6 +48,7 @@ from .events import (
     StopNode,
 )
 from .handover import cancelled
+from .membership_requests import add, evict
 from .messages import Forward, Forwarded
 from .outbox import Outbox
 from .placement import Candidates, Why, choose, conflict
@@ -54,22 +58,7 @@ from .raft.state import RaftState
 from .rule_requests import remove_rule, set_rule
 from .volume_requests import move_volume
 
-REQUESTS: tuple[type[Request], ...] = (
-    MoveGroup,
-    MoveVolume,
-    CancelMigration,
-    SetGroup,
-    SetGroupOnline,
-    SetResourceOnline,
-    FailResource,
-    StopNode,
-    SetNodePaused,
-    ClearQuarantine,
-    SetNodeWeight,
-    SetQuorum,
-    SetAffinityRule,
-    RemoveAffinityRule,
-)
+REQUESTS: tuple[type[Request], ...] = get_args(Request)
 TIMER = "requests"
 MAX_WATCHED = 1000  # more open requests than groups an operator can look at; the next is told to come back
 
@@ -191,6 +180,10 @@ class Requests:
                 decision = clear_quarantine(self._database(), request)
             case SetNodeWeight():
                 decision = self._quorum.weigh(now, request)
+            case EvictNode():
+                decision = evict(now, self._me, self._database(), request, self._quorum)
+            case AddNode():
+                decision = add(self._database(), request)
             case SetQuorum():
                 decision = self._quorum.configure(now, request)
             case SetAffinityRule():

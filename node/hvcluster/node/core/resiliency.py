@@ -19,7 +19,7 @@ from .database import Database, Group, Member
 from .heartbeats import Heartbeats
 from .outbox import Outbox
 from .presence import Presence
-from .replica import STOPPED_POLITELY
+from .replica import EVICTED, STOPPED_POLITELY
 
 ALWAYS = 2
 """ResiliencyLevel AlwaysIsolate; below it only a node that another one still hears is waited for."""
@@ -114,9 +114,9 @@ class Resiliency:
 
     def _lost(self, now: Instant, database: Database, member: Member, down: dict[NodeId, NodeDown]) -> list[Command]:
         command = down[member.id]
-        if command.reason == STOPPED_POLITELY:
+        if command.reason in (STOPPED_POLITELY, EVICTED):
             return []
-        counts = self._properties.quarantine_threshold > 0 and not member.isolated
+        counts = self._properties.quarantine_threshold > 0 and not member.isolated and not member.outside
         command = down[member.id] = replace(command, sudden=counts, waited=member.isolated)
         if not self._may_wait(now, database, member):
             return []
@@ -125,7 +125,7 @@ class Resiliency:
 
     def _may_wait(self, now: Instant, database: Database, member: Member) -> bool:
         """Whether a lost member is waited for: it lives on as far as anybody knows, and a VM of it has time left."""
-        if self._presence.alive(member.id) is not None or self._presence.is_leaving(member.id):
+        if member.outside or self._presence.alive(member.id) is not None or self._presence.is_leaving(member.id):
             return False
         if not any(group.runs and self._left_us(now, group) > 0 for group in database.owned_by(member.id)):
             return False
@@ -161,7 +161,7 @@ class Resiliency:
         if not threshold:
             return []
         commands: list[Command] = []
-        members = database.members
+        members = {member.id: member for member in database.members.values() if not member.outside}
         inside = sum(1 for member in members.values() if member.quarantined)
         for member in members.values():
             if member.id == self._me or not member.losses:

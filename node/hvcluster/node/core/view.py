@@ -38,6 +38,7 @@ class NodeView:
     drain: DrainStatus
     status: NodeStatus
     needs_prevent_quorum: bool
+    outside: bool
 
 
 @dataclass(frozen=True, slots=True)

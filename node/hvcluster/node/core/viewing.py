@@ -130,7 +130,7 @@ def _node(member: Member, votes: bool, forced: bool) -> NodeView:
         status = NodeStatus.QUARANTINED
     return NodeView(
         member.id, member.name, state, member.incarnation, member.weight, int(votes), member.drain, status,
-        forced and not member.up,
+        forced and not member.up and not member.outside, member.outside,
     )  # fmt: skip
 
 

@@ -148,6 +148,17 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
         },
         frozenset({"NodeMajority", "NoWitness", "CloudWitness"}),
     ),
+    "Add-ClusterNode": Cmdlet(
+        ("add", "node"), parameters={"Name": ARGUMENT, "NoStorage": IGNORED}, switches=frozenset({"NoStorage"})
+    ),
+    "Remove-ClusterNode": Cmdlet(
+        ("remove", "node"), parameters={"Name": ARGUMENT, "Force": "--force", "Wait": IGNORED},
+        switches=frozenset({"Force"}),
+    ),
+    "Clear-ClusterNode": Cmdlet(
+        ("clear", "node"), parameters={"Name": ARGUMENT, "Force": "--force", "Wait": IGNORED},
+        switches=frozenset({"Force"}),
+    ),
     "Get-WinEvent": Cmdlet(
         ("get", "events"),
         ("LogName",),
@@ -205,7 +216,6 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("Workgroup", "nodes have no domain to be without"),
     ("FunctionalLevel", "a cluster has one profile from its creation on"),
     ("ExcludedAdapter", "a host's networks are its two buses"),
-    ("Node", "a cluster's nodes are those of its lab file"),
     ("Resource", "a group is always one disk and one VM"),
     ("Group", "the groups of a cluster are those of its lab file"),
     ("Disk", "the LUNs of a cluster are those of its lab file"),
@@ -218,11 +228,11 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
 _OTHERS: Final = """
 Add-ClusterCheckpoint Add-ClusterDisk Add-ClusterFileServerRole Add-ClusterGenericApplicationRole
 Add-ClusterGenericScriptRole Add-ClusterGenericServiceRole Add-ClusterGroup Add-ClusterGroupSetDependency
-Add-ClusterGroupToSet Add-ClusteriSCSITargetServerRole Add-ClusterNode
+Add-ClusterGroupToSet Add-ClusteriSCSITargetServerRole
 Add-ClusterPrintServerRole Add-ClusterResource Add-ClusterResourceDependency Add-ClusterResourceType
 Add-ClusterScaleOutFileServerRole Add-ClusterServerRole Add-ClusterSharedVolume
 Add-ClusterSharedVolumeToAffinityRule Add-ClusterVirtualMachineRole Add-ClusterVMMonitoredItem
-Add-WorkgroupClusterNode Block-ClusterAccess Clear-ClusterNode Disable-ClusterStorageSpacesDirect
+Add-WorkgroupClusterNode Block-ClusterAccess Disable-ClusterStorageSpacesDirect
 Enable-ClusterStorageSpacesDirect Get-ClusterAccess Get-ClusterAffinityRule Get-ClusterCheckpoint
 Get-ClusterCredential Get-ClusterDiagnosticInfo Get-ClusterExcludedAdapter Get-ClusterFaultDomain
 Get-ClusterFaultDomainXML Get-ClusterGroupSet Get-ClusterGroupSetDependency Get-ClusterResourceDependency
@@ -231,7 +241,7 @@ Get-ClusterStorageSpacesDirect Get-ClusterVMMonitoredItem Grant-ClusterAccess Mo
 New-ClusterFaultDomain New-ClusterGroupSet New-ClusterNameAccount
 New-WorkgroupCluster Remove-ClusterAccess Remove-ClusterCheckpoint
 Remove-ClusterExcludedAdapter Remove-ClusterFaultDomain Remove-ClusterGroup
-Remove-ClusterGroupFromSet Remove-ClusterGroupSet Remove-ClusterGroupSetDependency Remove-ClusterNode
+Remove-ClusterGroupFromSet Remove-ClusterGroupSet Remove-ClusterGroupSetDependency
 Remove-ClusterResource Remove-ClusterResourceDependency Remove-ClusterResourceType Remove-ClusterSharedVolume
 Remove-ClusterSharedVolumeFromAffinityRule Remove-ClusterVMMonitoredItem Remove-WorkgroupCluster
 Remove-WorkgroupClusterNode Repair-ClusterNameAccount Repair-ClusterSharedVolume

@@ -108,6 +108,8 @@ def nodes(picture: Picture) -> Table:
 
 def _node_state(row: node_pb2.NodeRow | None) -> Text:
     """What the database says of a node, and how far its drain is."""
+    if row is not None and row.outside:
+        return Text("not in the cluster", style="yellow")
     state = _word("?" if row is None else row.status if row.status in _STATUSES else row.state)
     drain = _DRAINS.get(row.drain) if row is not None else None
     return state if drain is None else Text.assemble(state, (f" ({drain[0]})", drain[1]))

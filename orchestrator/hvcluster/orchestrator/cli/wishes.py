@@ -1,4 +1,4 @@
-"""`hvc set group|node|quorum|affinityrule`, `hvc remove`, `hvc update`: what changes while the cluster runs.
+"""`hvc set group|node|quorum|affinityrule`, `hvc update`: what changes while the cluster runs.
 
 Law: words into requests; what makes sense is for `model.policy_file` and the leader to say.
 """
@@ -152,22 +152,6 @@ def affinityrule(
             return (await observer.request(node_pb2.OperatorRequest(set_affinity_rule=request))).text
 
     click.echo(asyncio.run(work()))
-
-
-@click.group("remove")
-def remove() -> None:
-    """Take out of the cluster what an operator put in."""
-
-
-@remove.command("affinityrule")
-@click.argument("name")
-@lab_options
-def remove_affinityrule(name: str, choice: Choice) -> None:
-    """Remove an affinity rule; it binds nobody any more."""
-    from hvcluster.v1 import node_pb2
-
-    request = node_pb2.RemoveAffinityRuleRequest(name=name)
-    click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(remove_affinity_rule=request), choice)))
 
 
 def _has_witness(definition: ClusterDefinition, disk: str | None, tag: str) -> None:

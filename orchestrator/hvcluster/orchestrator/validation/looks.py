@@ -190,6 +190,8 @@ def services(picture: Picture) -> list[Line]:
     lines = []
     for node in picture.definition.nodes:
         answer, state = picture.answers.get(node.id), states.get(node.id, "unknown")
+        if node.id in picture.outside():
+            continue
         if answer is None:
             lines.append(failed(f"{node.name} does not answer; the cluster has it as {state.lower()}"))
         elif answer.service != "UP" or state not in ("UP", "PAUSED"):
