@@ -358,3 +358,24 @@ def test_the_array_tells_of_its_luns_sessions_and_reservations(lab: Lab) -> None
     assert lab.run("san", "luns").returncode == Exit.UNREACHABLE
     lab.ok("san", "start")
     lab.healthy()
+
+
+def test_a_node_leaves_the_cluster_for_good_and_another_joins_it(lab: Lab) -> None:
+    """Evict, clear and add by the cmdlets' names: what is listed, what is refused, and what clients notice: nothing."""
+    refused = lab.run("remove", "node", "HyperV-1")
+    assert refused.returncode == Exit.REFUSED
+    assert "drain it first" in refused.stderr
+    assert lab.run("clear", "node", "HyperV-3").returncode == Exit.REFUSED, "it belongs to the cluster"
+    assert "does not belong to the cluster any more" in lab.ok("Remove-ClusterNode", "HyperV-3")
+
+    def listed() -> list[str]:
+        return [row["Name"] for row in json.loads(lab.ok("get", "node", "-o", "json"))]
+
+    assert listed() == ["HyperV-1", "HyperV-2"]
+    assert lab.healthy()["owner"] == "HyperV-1"
+    assert "no cluster configuration any more" in lab.ok("clear", "node", "HyperV-3")
+    lab.healthy()
+    assert "belongs to the cluster" in lab.ok("add", "node", "HyperV-3")
+    assert lab.healthy()["owner"] == "HyperV-1"
+    assert listed() == ["HyperV-1", "HyperV-2", "HyperV-3"]
+    assert lab.d1()["generation"] == 1
