@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,10 +18,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from . import overlay
 from .campaign import run_seed
 from .coverage import Coverage, coverage_of
 from .labs import Plan, random_plan
+from .worker import tied
 
 AHEAD: Final = 3
 """Seeds handed out for each worker, so that none waits."""
@@ -132,7 +131,7 @@ class Pool:
         running: dict[Future[Done], int] = {}
         context = get_context("spawn")
         count = min(self._workers, len(seeds))
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_tied, initargs=(os.getpid(),)) as pool:
+        with ProcessPoolExecutor(count, mp_context=context, initializer=tied, initargs=(os.getpid(),)) as pool:
             try:
                 while waiting or running:
                     while waiting and len(running) < self._workers * AHEAD:
@@ -150,18 +149,6 @@ class Pool:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return [], []
-
-
-def _tied(parent: int) -> None:
-    """A worker runs compiled what can be; when its campaign was killed it ends as well, and soon."""
-    overlay.use()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class Journal:

@@ -329,10 +329,14 @@ class Consensus:
         self._counts["assignments"] = self._counts.get("assignments", 0) + 1
 
     def _joined(self, command: NodeUp, entry: Entry, history: History) -> None:
-        """A node is taken in under a life that was never taken in before, in this force epoch or any other."""
-        node, life = command.node, command.incarnation
-        by = self._joined_by.setdefault((node, life), (entry.index, entry.term))
-        if life <= history.lives.get(node, 0) or by != (entry.index, entry.term):
+        """A node is taken in under a life that was never taken in before, in this force epoch or any other.
+
+        What a forced node had in its log from before counts in its own history alone: there it has formed anew since,
+        and elsewhere it may never have been committed.
+        """
+        node, life, at = command.node, command.incarnation, (entry.index, entry.term)
+        ours = self._histories.of(entry.term) is history
+        if life <= history.lives.get(node, 0) or (ours and self._joined_by.setdefault((node, life), at) != at):
             raise self._broken(f"node {node} is taken in again under incarnation {life}")
         history.lives[node] = life
 

@@ -170,9 +170,12 @@ class Roles:
         for member in database.members.values():
             if member.drain is DrainStatus.IN_PROGRESS and member.id not in down:
                 commands.extend(self._drain(database, member, commands))
+        self._look_when_due()
+        return commands
+
+    def _look_when_due(self) -> None:
         if self._due is not None:
             self._out.timer(TIMER, self._due)
-        return commands
 
     def _balance(self, database: Database, nodes: Candidates) -> Iterator[BeginMove]:
         """Moves off nodes that are too full; of what may be moved."""

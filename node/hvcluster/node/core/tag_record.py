@@ -6,18 +6,17 @@ commit; it never falls.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from hvcluster.model.codec import Malformed, dump, load
-from hvcluster.model.values import value
 from hvcluster.model.vocabulary import NOBODY, Incarnation, NodeId
 
 Tag: TypeAlias = tuple[int, int]
 """Term and index of a log entry."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Owner:
     """A node in one life of its service. Node NOBODY: nobody."""
 
@@ -28,7 +27,7 @@ class Owner:
 FREE = Owner(NOBODY, Incarnation(0))
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class TagRecord:
     """The whole file. `challenger`: who waits whether the owner still lives."""
 

@@ -72,7 +72,7 @@ def bring_extent_online(
             if verdict == "foreign":
                 return DiskOutcome.FOREIGN, ()
             claimed = verdict == "ours"
-        what = (yield from look(lambda path=path: (path,), wanted.lun)) if claimed else None  # type: ignore[misc]
+        what = (yield from look(_alone(path), wanted.lun)) if claimed else None
         if what is None:
             yield Wait(PAUSE_US)
             continue
@@ -114,6 +114,11 @@ def _clear(out: Outbox, wanted: Wanted, path: PathName, mine: int, what: Seen, k
                 group=wanted.group, lun=wanted.lun, victim=parts.node, generation=parts.generation,
             )  # fmt: skip
     return True
+
+
+def _alone(path: PathName) -> Callable[[], tuple[PathName, ...]]:
+    """This path, whatever others there are."""
+    return lambda: (path,)
 
 
 def _verified(
