@@ -101,7 +101,7 @@ rules = st.builds(AffinityRule, texts, st.sampled_from(RuleKind), st.lists(texts
 commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.just(cmd.Noop()),
     st.builds(cmd.Configure, configurations, texts),
-    st.builds(cmd.FormCluster, texts),
+    st.builds(cmd.FormCluster, texts, st.booleans()),
     st.builds(cmd.NodeUp, nodes, incarnations, stores),
     st.builds(cmd.NodeDown, nodes, incarnations, texts, st.booleans(), st.booleans()),
     st.builds(cmd.AssignGroup, texts, generations, nodes, texts, st.lists(nodes).map(tuple), texts, numbers, numbers),

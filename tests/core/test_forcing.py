@@ -115,8 +115,9 @@ def test_what_the_forced_node_had_not_known_to_be_committed_is_the_clusters_now(
 
 def test_a_forced_node_that_starts_again_is_not_forced_again() -> None:
     """One administrator's word, one epoch: the next life leads its next term, for the one vote there is is its own."""
-    assert [how.after(joined=False) for how in Start] == [Start.NORMAL, Start.NORMAL, Start.PREVENTED]
-    assert [how.after(joined=True) for how in Start] == [Start.NORMAL] * 3
+    lasting = [Start.NORMAL, Start.NORMAL, Start.PREVENTED, Start.IGNORING]
+    assert [how.after(joined=False) for how in Start] == lasting
+    assert [how.after(joined=True) for how in Start] == [Start.NORMAL] * 4
     desk = Desk(cluster(), 3, start=Start.FORCED)
     desk.restart()
     assert not desk.core.state.leads

@@ -26,7 +26,23 @@ NODES = frozenset(map(NodeId, (1, 2, 3)))
 
 
 def beat(node: int, sequence: int) -> Heartbeat:
-    return Heartbeat(NodeId(node), StoreId(5), Incarnation(1), sequence, True, 3, NOBODY, False, 7, 6, True, False, ())
+    return Heartbeat(
+        NodeId(node),
+        StoreId(5),
+        Incarnation(1),
+        sequence,
+        True,
+        3,
+        NOBODY,
+        False,
+        7,
+        6,
+        True,
+        False,
+        (),
+        ("Production",),
+        True,
+    )
 
 
 class Ear:

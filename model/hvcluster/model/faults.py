@@ -20,6 +20,7 @@ class FaultWord(Enum):
     START = "start a node's process"
     START_FORCED = "start a node's process with forced quorum"
     START_PREVENTED = "start a node's process with prevented quorum: it joins a cluster and forms none"
+    START_IGNORING = "start a node's process; if it helps to form the cluster, all groups stay offline"
     FREEZE = "SIGSTOP of a node's process, at once or before the `amount`-th thing it does from now on"
     THAW = "SIGCONT of a node's process"
     STOP = "stop a node's cluster service politely"
@@ -95,6 +96,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.START: Target.NAMED_NODE,
     FaultWord.START_FORCED: Target.NAMED_NODE,
     FaultWord.START_PREVENTED: Target.NAMED_NODE,
+    FaultWord.START_IGNORING: Target.NAMED_NODE,
     FaultWord.FREEZE: Target.NODE,
     FaultWord.THAW: Target.NAMED_NODE,
     FaultWord.STOP: Target.NODE,

@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
         help="form the cluster by itself, whatever the votes say; its database replaces that of all others",
     )
     add("--prevent-quorum", "-pq", action="store_true", help="only join a cluster, never help to form one")
+    add(
+        "--ignore-persistent-state",
+        "-ips",
+        action="store_true",
+        help="if it helps to form the cluster, all groups stay offline until somebody wants them online",
+    )
     add("--bind", type=address, default=(ports.LOOPBACK, 0), metavar="HOST:PORT", help="gRPC server; port 0: any")
     add("--peer", type=named, action="append", default=[], metavar="ID=HOST:PORT", help="another node; repeat")
     add("--bus", type=named, action="append", default=[], metavar="NAME=HOST:PORT", help="an MQTT broker; repeat")
@@ -163,11 +169,15 @@ def checked(arguments: argparse.Namespace) -> Options:
         problems.append("--force-quorum, --prevent-quorum: a node forms the cluster or joins it; leave one of them out")
     if arguments.force_quorum and arguments.rejoin_empty:
         problems.append("--force-quorum: with --rejoin-empty there is no database to force; leave one of them out")
+    if arguments.ignore_persistent_state and (arguments.force_quorum or arguments.prevent_quorum):
+        problems.append("--ignore-persistent-state: neither with --force-quorum nor with --prevent-quorum")
     if problems:
         raise BadOptions("\n".join(problems))
     start = Start.FORCED if arguments.force_quorum else Start.NORMAL
     if arguments.prevent_quorum:
         start = Start.PREVENTED
+    if arguments.ignore_persistent_state:
+        start = Start.IGNORING
     advertise = arguments.advertise or arguments.guest_bind
     hosts = (arguments.guest_bind, advertise)
     by_path = {PathName(name): where for name, where in paths.items()}

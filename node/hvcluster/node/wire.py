@@ -121,6 +121,7 @@ def heartbeat_out(cluster_id: str, beat: m.Heartbeat) -> heartbeat_pb2.Heartbeat
         commit=beat.commit,
         storage=beat.storage,
         leaving=beat.leaving,
+        ignores=beat.ignores,
     )
     proto.unlinked.extend(beat.unlinked)
     add = proto.hears.add
@@ -163,6 +164,7 @@ def heartbeat_in(proto: heartbeat_pb2.Heartbeat) -> m.Heartbeat:
         proto.leaving,
         tuple(hears),
         tuple(sorted(set(proto.unlinked))),
+        proto.ignores,
     )
 
 

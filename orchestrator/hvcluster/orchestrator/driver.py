@@ -85,6 +85,7 @@ class How(Enum):
     REJOIN_EMPTY = ("--rejoin-empty", "a node sets its saved state aside and joins without it")
     FORCE_QUORUM = ("--force-quorum", "a node forms the cluster by itself; its database replaces all others")
     PREVENT_QUORUM = ("--prevent-quorum", "a node only joins a cluster, and never helps to form one")
+    IGNORE_PERSISTENT_STATE = ("--ignore-persistent-state", "a node helps to form a cluster whose groups stay offline")
 
     @property
     def arguments(self) -> tuple[str, ...]:

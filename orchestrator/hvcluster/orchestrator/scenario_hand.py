@@ -184,7 +184,7 @@ class Hand:
         match fault.word:
             case FaultWord.KILL | FaultWord.CRASH:
                 await self._kill(name)
-            case FaultWord.START | FaultWord.START_FORCED | FaultWord.START_PREVENTED:
+            case FaultWord.START | FaultWord.START_FORCED | FaultWord.START_PREVENTED | FaultWord.START_IGNORING:
                 await self._start(name, _HOW[fault.word])
             case FaultWord.FREEZE:
                 if name in await self._of_life(Life.RUNNING):
@@ -327,10 +327,12 @@ _HOW: Final = {
     FaultWord.START: How.NORMAL,
     FaultWord.START_FORCED: How.FORCE_QUORUM,
     FaultWord.START_PREVENTED: How.PREVENT_QUORUM,
+    FaultWord.START_IGNORING: How.IGNORE_PERSISTENT_STATE,
 }
 _ON_A_NODE: Final = frozenset(
     {
         FaultWord.KILL, FaultWord.CRASH, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
+        FaultWord.START_IGNORING,
         FaultWord.FREEZE, FaultWord.THAW, FaultWord.WIPE, FaultWord.STOP, FaultWord.SHUTDOWN,
         FaultWord.PAUSE, FaultWord.DRAIN,
         FaultWord.RESUME, FaultWord.CUT_BUSES, FaultWord.CUT_PEERS, FaultWord.CUT_ARRAY,

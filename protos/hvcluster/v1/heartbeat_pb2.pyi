@@ -67,6 +67,7 @@ class Heartbeat(_message.Message):
     COMMIT_FIELD_NUMBER: _builtins.int
     STORAGE_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    IGNORES_FIELD_NUMBER: _builtins.int
     HEARS_FIELD_NUMBER: _builtins.int
     UNLINKED_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
@@ -82,6 +83,8 @@ class Heartbeat(_message.Message):
     commit: _builtins.int
     storage: _builtins.bool
     leaving: _builtins.bool
+    ignores: _builtins.bool
+    """it was started to ignore persistent state, and has not joined yet"""
     @_builtins.property
     def hears(self) -> _containers.RepeatedCompositeFieldContainer[Global___Heard]: ...
     @_builtins.property
@@ -104,12 +107,13 @@ class Heartbeat(_message.Message):
         commit: _builtins.int = ...,
         storage: _builtins.bool = ...,
         leaving: _builtins.bool = ...,
+        ignores: _builtins.bool = ...,
         hears: _abc.Iterable[Global___Heard] | None = ...,
         unlinked: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "commit", b"commit", "hears", b"hears", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "leaving", b"leaving", "member", b"member", "node", b"node", "quorum", b"quorum", "sequence", b"sequence", "storage", b"storage", "store", b"store", "term", b"term", "unlinked", b"unlinked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "commit", b"commit", "hears", b"hears", "ignores", b"ignores", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "leaving", b"leaving", "member", b"member", "node", b"node", "quorum", b"quorum", "sequence", b"sequence", "storage", b"storage", "store", b"store", "term", b"term", "unlinked", b"unlinked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

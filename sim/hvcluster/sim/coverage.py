@@ -20,7 +20,8 @@ PAIR_US: Final = 10 * US_PER_S
 """Two faults make a pair when the second strikes before the cluster can be done with the first."""
 REPAIRS: Final = frozenset(
     {
-        FaultWord.START, FaultWord.START_PREVENTED, FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.ONLINE,
+        FaultWord.START, FaultWord.START_PREVENTED, FaultWord.START_IGNORING,
+        FaultWord.THAW, FaultWord.HEAL, FaultWord.RESUME, FaultWord.ONLINE,
         FaultWord.BUS_START, FaultWord.SAN_START,
         FaultWord.START_ALL, FaultWord.MEND, FaultWord.DRIFT,
     }

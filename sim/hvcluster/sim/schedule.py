@@ -213,7 +213,8 @@ class _Draw:
                 name = self._nodes[chance.randrange(len(self._nodes))]
                 self._strikes.append(Strike(at, Fault(FaultWord.KILL, name)))
                 later = at + chance.randrange(1, 60 * US_PER_S)
-                self._strikes.append(Strike(later, Fault(FaultWord.START_PREVENTED, name)))
+                how = FaultWord.START_PREVENTED if chance.random() < 0.7 else FaultWord.START_IGNORING
+                self._strikes.append(Strike(later, Fault(how, name)))
 
     def _cables(self, end: int) -> None:
         """Where VMs are on a network, cables to it are pulled now and then; drawn apart."""

@@ -142,7 +142,7 @@ class Strikes:
         match fault.word:
             case FaultWord.KILL:
                 machine.kill()
-            case FaultWord.START | FaultWord.START_FORCED | FaultWord.START_PREVENTED:
+            case word if word in _HOW:
                 self._start(machine, _HOW[fault.word])
             case FaultWord.FREEZE:
                 machine.freeze(int(fault.amount))
@@ -329,10 +329,12 @@ _HOW: Final = {
     FaultWord.START: Start.NORMAL,
     FaultWord.START_FORCED: Start.FORCED,
     FaultWord.START_PREVENTED: Start.PREVENTED,
+    FaultWord.START_IGNORING: Start.IGNORING,
 }
 _HARMLESS = frozenset(
     {
-        FaultWord.START, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.CRASH_VM,
+        FaultWord.START, FaultWord.START_IGNORING, FaultWord.START_ALL, FaultWord.MOVE, FaultWord.OFFLINE,
+        FaultWord.ONLINE, FaultWord.CRASH_VM,
         FaultWord.HANG_VM, FaultWord.CRASH_APP, FaultWord.FAIL_RESOURCE, FaultWord.CRASH_RESOURCE,
         FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
         FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CANCEL_MOVE,
@@ -342,7 +344,8 @@ _HARMLESS = frozenset(
 """What an administrator does every day: nobody may lose quorum over it."""
 _ON_A_MACHINE = frozenset(
     {
-        FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED, FaultWord.FREEZE,
+        FaultWord.KILL, FaultWord.START, FaultWord.START_FORCED, FaultWord.START_PREVENTED,
+        FaultWord.START_IGNORING, FaultWord.FREEZE,
         FaultWord.THAW, FaultWord.CRASH, FaultWord.WIPE,
         FaultWord.STOP, FaultWord.SHUTDOWN, FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME,
         FaultWord.WEIGH, FaultWord.EVICT, FaultWord.ADD_NODE, FaultWord.DRIFT,

@@ -45,9 +45,13 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class FormCluster:
-    """No node carries on from before: all members are down and groups wait for their last owner."""
+    """No node carries on from before: all members are down and groups wait for their last owner.
+
+    `offline`: no group is wanted online any more, until an operator asks for it.
+    """
 
     reason: str
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

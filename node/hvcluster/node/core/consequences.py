@@ -169,6 +169,7 @@ class Consequences(Parts):
             self.replica.changed = False
             self.resiliency.observe(now, self.replica.database)
             self.joined = self.joined or self.replica.member
+            self.presence.ignores = self.presence.ignores and not self.joined
             self.groups.reconcile(now)
             self.requests.look()
 

@@ -155,7 +155,7 @@ class Database:
             case Noop() | Configure():
                 return False
             case FormCluster():
-                changed = self._form(command.reason)
+                changed = self._form(command.reason, offline=command.offline)
             case ForceQuorum():
                 changed = self._force(command)
             case EndForced():
@@ -215,12 +215,15 @@ class Database:
             self.members[member.id] = replace(member, admission=max(member.admission, least))
         return self._form(command.reason)
 
-    def _form(self, reason: str) -> bool:
+    def _form(self, reason: str, *, offline: bool = False) -> bool:
         for member in tuple(self.members.values()):
             self.members[member.id] = replace(member, up=False, isolated=False)
         for group in tuple(self.groups.values()):
             if group.runs or group.state is GroupState.OFFLINE:
                 self.groups[group.name] = group.taken_offline("form", reason, waiting=True)
+        if offline:
+            for group in tuple(self.groups.values()):
+                self.groups[group.name] = replace(group, desired=False)
         return True
 
     def _up(self, command: NodeUp) -> bool:

@@ -27,10 +27,12 @@ class Start(Enum):
     NORMAL = "joins the cluster, or forms it with others that hold quorum"
     FORCED = "forms the cluster by itself, whatever the votes say; its database is the cluster's from now on"
     PREVENTED = "joins the cluster, and never helps to form one"
+    IGNORING = "joins the cluster, or helps to form one of which all groups stay offline"
 
     def after(self, joined: bool) -> Start:
         """How the next life of the same process starts: nobody is forced twice, and who has joined is like anybody."""
-        return Start.PREVENTED if self is Start.PREVENTED and not joined else Start.NORMAL
+        lasts = self in (Start.PREVENTED, Start.IGNORING) and not joined
+        return self if lasts else Start.NORMAL
 
 
 def refusal(node: NodeId, saved: SavedState) -> str | None:

@@ -49,6 +49,7 @@ class Heartbeat:
     leaving: bool  # the sender was asked to stop
     hears: tuple[Heard, ...]
     unlinked: tuple[str, ...] = ()  # networks of VMs to which its cable is out, sorted
+    ignores: bool = False  # it was started to ignore persistent state, and has not joined yet
 
 
 @value

@@ -76,6 +76,7 @@ class Parts:
         self.election = Election(state, timing, self, out, hooks.won)
         self.quorum = quorum = Quorum(state, beats, timing, out)
         self.presence = presence = Presence(node, incarnation, state, beats)
+        presence.ignores = start is Start.IGNORING
         self.roles = roles = Roles(presence, replica.get, definition, timing, out)
         self.resiliency = resiliency = Resiliency(node, properties, timing, presence, beats, out)
         roles.unmonitored = resiliency.unmonitored

@@ -96,7 +96,10 @@ class Planner:
         if not self._formed:
             self._formed = True
             if not any(self._presence.carries_on(member) for member in database.members.values()):
-                return [FormCluster("no node of the last membership is still running")]
+                reason = "no node of the last membership is still running"
+                if self._presence.ignored:
+                    reason += "; an administrator has persistent state ignored, and groups stay offline"
+                return [FormCluster(reason, self._presence.ignored)]
         commands: list[Command] = []
         down = self._lost_members(database)
         commands.extend(self._resiliency.settle(now, database, down))

@@ -15,7 +15,7 @@ from .raft.state import RaftState
 class Presence:
     """The nodes as they are heard now; of this one, what it knows itself."""
 
-    __slots__ = ("_beats", "_incarnation", "_me", "_state", "leaving", "storage", "unlinked")
+    __slots__ = ("_beats", "_incarnation", "_me", "_state", "ignores", "leaving", "storage", "unlinked")
 
     def __init__(self, me: NodeId, incarnation: Incarnation, state: RaftState, beats: Heartbeats) -> None:
         self._me = me
@@ -24,6 +24,7 @@ class Presence:
         self._beats = beats
         self.storage: tuple[bool, Instant] = (False, NEVER)  # of this node: whether a path is up, and since when
         self.leaving = False
+        self.ignores = False
         self.unlinked: dict[str, Instant] = {}  # of this node: networks of VMs to which its cable is out, since when
 
     def alive(self, node: NodeId) -> tuple[Incarnation, StoreId] | None:
@@ -46,6 +47,12 @@ class Presence:
             return self.leaving
         peer = self._beats.peers.get(node)
         return peer is not None and peer.beat is not None and peer.beat.leaving
+
+    @property
+    def ignored(self) -> bool:
+        """Whether a node that is heard was started to ignore persistent state, and has not joined yet."""
+        peers = self._beats.peers.values()
+        return self.ignores or any(p.beat is not None and p.beat.ignores and not p.unreachable for p in peers)
 
     def able(self, database: Database, without: set[NodeId]) -> dict[NodeId, int]:
         """Nodes that may take a group now, with how many they have."""

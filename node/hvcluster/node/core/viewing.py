@@ -62,6 +62,7 @@ def heartbeat_of(core: Parts, now: Instant) -> Heartbeat:
         core.leaving.asked,
         core.beats.hears(now),
         tuple(sorted(core.presence.unlinked)),
+        core.presence.ignores,
     )
 
 

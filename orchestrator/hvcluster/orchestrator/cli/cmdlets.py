@@ -95,11 +95,18 @@ CMDLETS: Final[dict[str, Cmdlet]] = {
             "FQ": "--force-quorum",
             "PreventQuorum": "--prevent-quorum",
             "PQ": "--prevent-quorum",
+            "IgnorePersistentState": "--ignore-persistent-state",
+            "IPS": "--ignore-persistent-state",
             "ClearQuarantine": "--clear-quarantine",
             "CQ": "--clear-quarantine",
             "Wait": "--wait",
         },
-        switches=frozenset({"ForceQuorum", "FixQuorum", "FQ", "PreventQuorum", "PQ", "ClearQuarantine", "CQ"}),
+        switches=frozenset(
+            {
+                "ForceQuorum", "FixQuorum", "FQ", "PreventQuorum", "PQ", "IgnorePersistentState", "IPS",
+                "ClearQuarantine", "CQ",
+            }
+        ),
     ),
     "Stop-ClusterNode": Cmdlet(("stop",), parameters={"Name": ARGUMENT, "Wait": "--wait"}),
     "Suspend-ClusterNode": Cmdlet(

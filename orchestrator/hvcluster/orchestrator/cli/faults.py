@@ -18,6 +18,7 @@ from .options import Choice, lab_options
 
 _HOW = {
     How.FORCE_QUORUM: " with forced quorum: its database is the cluster's from now on",
+    How.IGNORE_PERSISTENT_STATE: ": if the cluster forms with it, groups stay offline until `hvc online` wants them",
     How.PREVENT_QUORUM: " with prevented quorum: it joins the cluster that it finds",
 }
 _NAMES = "NAME is a node (HyperV-1, or its number), san, witness, bus-A, bus-B or switch; any case."
@@ -43,10 +44,17 @@ def kill(name: str, choice: Choice) -> None:
 @click.option("--rejoin-empty", is_flag=True, help="A node whose saved state is damaged joins without it.")
 @click.option("--force-quorum", "-fq", is_flag=True, help="A node forms the cluster by itself, whatever the votes say.")
 @click.option("--prevent-quorum", "-pq", is_flag=True, help="A node only joins a cluster, and never forms one.")
+@click.option("--ignore-persistent-state", "-ips", is_flag=True, help="If it forms the cluster, groups stay offline.")
 @click.option("--clear-quarantine", "-cq", is_flag=True, help="Let a quarantined node join, running already or not.")
 @lab_options
 def start(
-    name: str, rejoin_empty: bool, force_quorum: bool, prevent_quorum: bool, clear_quarantine: bool, choice: Choice
+    name: str,
+    rejoin_empty: bool,
+    force_quorum: bool,
+    prevent_quorum: bool,
+    ignore_persistent_state: bool,
+    clear_quarantine: bool,
+    choice: Choice,
 ) -> None:
     """Start a dead process again, and return when it serves.
 
@@ -61,6 +69,7 @@ def start(
         How.REJOIN_EMPTY: rejoin_empty,
         How.FORCE_QUORUM: force_quorum,
         How.PREVENT_QUORUM: prevent_quorum,
+        How.IGNORE_PERSISTENT_STATE: ignore_persistent_state,
     }
     wanted = [how for how, given in chosen.items() if given]
     if len(wanted) > 1:
