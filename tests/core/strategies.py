@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.policy import AffinityRule, Policy, Priority, RestartAction, RuleKind
+from hvcluster.model.properties import CHANGEABLE
 from hvcluster.model.resources import ResourceDefinition, ResourcePolicy
 from hvcluster.model.scsi import (
     Capacity,
@@ -140,6 +141,7 @@ commands: st.SearchStrategy[cmd.Command] = st.one_of(
     st.builds(cmd.DropRule, texts),
     st.builds(cmd.SetWeight, nodes, st.integers(-1, 2)),
     st.builds(cmd.EvictMember, nodes),
+    st.builds(cmd.SetProperty, st.sampled_from(CHANGEABLE) | texts, st.integers(-1, 3)),
     st.builds(cmd.AddMember, nodes),
     st.builds(cmd.UseWitness, st.booleans()),
     st.builds(cmd.ForgetLosses, nodes, st.integers(0, 9), st.integers(0, 9)),
@@ -235,6 +237,7 @@ requests: st.SearchStrategy[ev.Request] = st.one_of(
     st.builds(ev.RemoveAffinityRule, texts),
     st.builds(ev.SetNodeWeight, nodes, st.integers(-1, 2)),
     st.builds(ev.EvictNode, nodes, st.booleans()),
+    st.builds(ev.SetClusterProperty, st.sampled_from(CHANGEABLE) | texts, st.integers(-1, 2**63)),
     st.builds(ev.AddNode, nodes),
     st.builds(ev.SetQuorum, st.booleans()),
 )

@@ -12,6 +12,7 @@ from hvcluster.model.properties import Properties, Timing
 from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, Generation, GroupState, Instant, LunId, NodeId
 from hvcluster.node.core.failures import Failures, Next
 from hvcluster.node.core.members import Group
+from hvcluster.node.core.settings import Settings
 
 MINUTE = 60 * US_PER_S
 HOUR = 60 * MINUTE
@@ -22,7 +23,7 @@ class Story:
 
     def __init__(self, *, nodes: int = 3, **policy: object) -> None:
         properties = Properties()
-        self.failures = Failures(properties, Timing.of(properties))
+        self.failures = Failures(Settings(properties), Timing.of(properties))
         self.nodes = nodes
         definition = GroupDefinition("D1", LunId(2), policy=replace(Policy(), **policy))  # type: ignore[arg-type]
         self.group = Group(

@@ -17,6 +17,7 @@ from hvcluster.node.core.balancer import Balancer
 from hvcluster.node.core.members import Group
 from hvcluster.node.core.placement import Candidates, Why, choose
 from hvcluster.node.core.preemption import Room, make_room
+from hvcluster.node.core.settings import Settings
 
 A, B, C = NodeId(1), NodeId(2), NodeId(3)
 
@@ -95,7 +96,7 @@ def balancer(memory: dict[NodeId, int], mode: int = 2, processors: int = 0) -> B
     """At the first level: 80 %."""
     properties = Properties(auto_balancer_mode=mode)
     nodes = [NodeDefinition(node, f"HyperV-{node}", memory_mb=mb, processors=processors) for node, mb in memory.items()]
-    made = Balancer(nodes, properties, Timing.of(properties))
+    made = Balancer(nodes, Settings(properties), Timing.of(properties))
     made.start(Instant(0))
     return made
 

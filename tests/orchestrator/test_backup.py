@@ -21,7 +21,7 @@ GROUPS = (
     GroupSettings("D1", Policy(), (ONE,), (), True),
     GroupSettings("D2", Policy(priority=Priority.LOW), (), (ONE, TWO), False),
 )
-KEPT = Backup("C", "c1", GROUPS, (APART,), (ONE, TWO, THREE), True)
+KEPT = Backup("C", "c1", GROUPS, (APART,), (ONE, TWO, THREE), True, changes=(("auto_balancer_mode", 0),))
 
 
 def test_a_file_brings_back_what_was_saved_and_is_never_overwritten(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_settings_of_another_cluster_or_of_groups_that_are_gone_are_refused() ->
 
 
 def test_each_difference_is_one_request_and_votes_are_given_before_they_are_taken() -> None:
-    """Rules, policies, votes, and last what is to be online."""
+    """Properties, rules, policies, votes, and last what is to be online."""
     now = Backup(
         "C",
         "c1",
@@ -62,6 +62,7 @@ def test_each_difference_is_one_request_and_votes_are_given_before_they_are_take
     )
     kept = replace(KEPT, voters=(TWO, THREE))
     assert [step.text for step in backups.differences(kept, now)] == [
+        "auto_balancer_mode is 0",
         "rule other is removed",
         "rule apart is as it was",
         "the policy of D1 is as it was",
@@ -95,6 +96,8 @@ settings = st.builds(
     st.sampled_from(((), (APART,), (replace(APART, soft=True),))),
     st.sets(st.sampled_from((ONE, TWO, THREE)), min_size=1).map(lambda nodes: tuple(sorted(nodes))),
     st.booleans(),
+    st.just(backups.FORM),
+    st.sampled_from((0, 1, 2)).map(lambda mode: (("auto_balancer_mode", mode),)),
 )
 
 
@@ -105,6 +108,7 @@ def test_there_is_a_request_exactly_where_something_differs(kept: Backup, now: B
     differs |= {f"node {node}" for node in set(kept.voters) ^ set(now.voters)}
     differs |= {"rule apart"} if kept.rules != now.rules else set()
     differs |= {"witness"} if kept.witness != now.witness else set()
+    differs |= {"auto_balancer_mode"} if kept.changes != now.changes else set()
     told = " ".join(step.text for step in backups.differences(kept, now))
-    for name in ("D1", "D2", "node 1", "node 2", "node 3", "rule apart", "witness"):
+    for name in ("D1", "D2", "node 1", "node 2", "node 3", "rule apart", "witness", "auto_balancer_mode"):
         assert (name in told) == (name in differs), name

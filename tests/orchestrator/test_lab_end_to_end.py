@@ -312,9 +312,14 @@ def test_settings_of_a_backup_are_put_back_on_every_node(lab: Lab, tmp_path: Pat
     before = lab.d1()
     lab.ok("set", "group", "D1", "auto_failback=true", "preferred=HyperV-2")
     lab.ok("set", "node", "HyperV-3", "--weight", "0")
+    assert "lower_quorum_priority_node_id is 2" in lab.ok("set", "cluster", "LowerQuorumPriorityNodeID=2")
+    shown = json.loads(lab.ok("get", "cluster", "-o", "json"))[0]["Properties"]
+    assert shown["lower_quorum_priority_node_id"] == 2
+    assert lab.run("set", "cluster", "SameSubnetDelay=500").returncode == Exit.USAGE
+    assert lab.run("set", "cluster", "LowerQuorumPriorityNodeID=9").returncode == Exit.NOT_FOUND
     lab.ok("set", "affinityrule", "pair", "--kind", "same-node", "--add", "D1")
-    assert len(lab.ok("restore", kept, "--dry-run").splitlines()) == 3
-    assert "3 settings restored" in lab.ok("restore", kept)
+    assert len(lab.ok("restore", kept, "--dry-run").splitlines()) == 4
+    assert "4 settings restored" in lab.ok("restore", kept)
     assert lab.ok("restore", kept).strip() == "nothing differs"
     assert (lab.d1()["generation"], lab.d1()["owner"]) == (before["generation"], before["owner"])
     assert lab.run("restore", str(lab.folder / "cluster.json")).returncode == Exit.USAGE

@@ -51,6 +51,7 @@ class FactKind(Enum):
     NODE_REMOVED = ("CORE", 0, "this node was removed from membership; its cluster service restarts")
     NODE_LEAVING = ("CORE", 0, "a node was asked to stop and is drained")
     VOTES_CHANGED = ("QUORUM", 0, "the votes that count have changed")
+    PROPERTY_CHANGED = ("CLUSTER", 0, "a property of the cluster has changed")
     QUORUM_CHANGED = ("QUORUM", 0, "the configuration of quorum has changed")
     SNAPSHOT_TAKEN = ("DM", 0, "the database was written as a snapshot")
     SNAPSHOT_INSTALLED = ("DM", 0, "the database was taken over from a snapshot")

@@ -46,6 +46,7 @@ class FaultWord(Enum):
     WEIGH = "give a node a vote, or take it away: `amount` is NodeWeight"
     EVICT = "evict a node, as an operator does who does not mind that its VMs are turned off"
     ADD_NODE = "add a node that was evicted, as an operator does"
+    SET_PROPERTY = "give a property of the cluster another value, as an operator does"
     USE_WITNESS = "let the witness belong to the quorum (`amount` 1) or not (0)"
     CUT_BUSES = "cut a node from every bus, or from `wire` alone"
     CUT_PEERS = "cut a node from direct calls with its peers, or with those of `side` alone"
@@ -89,6 +90,8 @@ class Target(Enum):
     RESOURCE = auto()
     """A resource of a role, by its name."""
     BUS = auto()
+    PROPERTY = auto()
+    """A property of the cluster that may change while it runs, by its name."""
 
 
 TARGETS: Final[dict[FaultWord, Target]] = {
@@ -133,6 +136,7 @@ TARGETS: Final[dict[FaultWord, Target]] = {
     FaultWord.DRIFT: Target.NAMED_NODE,
     FaultWord.BUS_KILL: Target.BUS,
     FaultWord.BUS_START: Target.BUS,
+    FaultWord.SET_PROPERTY: Target.PROPERTY,
 }
 """Faults that strike somebody; the others concern the whole lab."""
 
@@ -152,6 +156,7 @@ AMOUNTS: Final[dict[FaultWord, Amount]] = {
     FaultWord.FREEZE: Amount("effects", 0, 1000, optional=True),
     FaultWord.WEIGH: Amount("NodeWeight", 0, 1),
     FaultWord.USE_WITNESS: Amount("used", 0, 1),
+    FaultWord.SET_PROPERTY: Amount("value", -1, 3001),
     FaultWord.HOLD_PATH: Amount("seconds", 0.001, 600),
     FaultWord.SLOW_OFF: Amount("seconds", 0, 60),
     FaultWord.SAN_CRASH: Amount("effects", 1, 1000),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from .vocabulary import US_PER_MS
 
@@ -117,6 +117,31 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "shutdown_timeout_ms": (1_000, 86_400_000),
     "move_type_threshold": (0, 3001),
 }
+
+
+CHANGEABLE: Final = (
+    "auto_balancer_level",
+    "auto_balancer_mode",
+    "cluster_enforced_anti_affinity",
+    "drain_on_shutdown",
+    "failover_threshold",
+    "lower_quorum_priority_node_id",
+    "maximum_parallel_migrations",
+    "maximum_virtual_machine_migrations",
+    "move_type_threshold",
+    "quarantine_threshold",
+    "virtual_machine_migration_performance_option",
+)
+"""Properties that an operator may change while the cluster runs; nothing that any proof or timer rests on."""
+
+Changes: TypeAlias = tuple[tuple[str, int], ...]
+"""What operators have changed, by name, in order of names; truths are 0 and 1, as in the product."""
+
+
+def changed(made: Properties, changes: Changes) -> Properties:
+    """The properties with some changed. Raises KeyError with the first unknown name."""
+    values = {name: bool(value) if isinstance(getattr(made, name), bool) else value for name, value in changes}
+    return with_values(made, values) if values else made
 
 
 def knows_sites(profile: str) -> bool:

@@ -26,6 +26,7 @@ from .faults import (
     FaultWord,
     Target,
 )
+from .properties import CHANGEABLE
 from .scenario import Expectation, Step
 from .toml_lines import Path
 from .vocabulary import US_PER_S, NodeState
@@ -51,6 +52,7 @@ _OPERATOR: Final = (
     FaultWord.MOVE, FaultWord.CANCEL_MOVE, FaultWord.OFFLINE, FaultWord.ONLINE, FaultWord.STOP, FaultWord.PAUSE,
     FaultWord.DRAIN, FaultWord.RESUME, FaultWord.FAIL_RESOURCE, FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE,
     FaultWord.WEIGH, FaultWord.USE_WITNESS, FaultWord.EVICT, FaultWord.ADD_NODE,
+    FaultWord.SET_PROPERTY,
 )  # fmt: skip
 
 
@@ -205,6 +207,8 @@ class _Steps:
             return ""
         if wanted is Target.BUS:
             good, known = target in BUSES, "A or B"
+        elif wanted is Target.PROPERTY:
+            good, known = target in CHANGEABLE, listed(CHANGEABLE)
         elif wanted is Target.VM:
             good, known = target in cast.vms, listed(cast.vms)
         elif wanted is Target.RESOURCE:

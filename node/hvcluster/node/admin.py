@@ -111,6 +111,7 @@ class Admin(node_pb2_grpc.NodeAdminServicer):
             rejected_messages=rejected,
             monotonic_us=monotonic_us(),
             rules=[_rule_row(rule) for rule in view.rules],
+            changes=dict(view.changes),
             volumes=[
                 node_pb2.VolumeRow(
                     name=row.name, lun=row.lun, state=row.state.name, number=row.number, coordinator=row.coordinator
@@ -294,6 +295,9 @@ def _request(request: node_pb2.OperatorRequest) -> ev.Request | str:
             return _problem("-", gone.node, 1) or ev.EvictNode(NodeId(gone.node), gone.force)
         case "add_node":
             return _problem("-", request.add_node.node, 1) or ev.AddNode(NodeId(request.add_node.node))
+        case "set_cluster_property":
+            wanted = request.set_cluster_property
+            return _problem(wanted.name, 0, 0, "property") or ev.SetClusterProperty(wanted.name, wanted.value)
         case "set_quorum":
             return ev.SetQuorum(request.set_quorum.witness)
         case "set_affinity_rule":

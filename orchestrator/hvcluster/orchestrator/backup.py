@@ -13,10 +13,12 @@ from typing import Final
 
 from hvcluster.model import codec
 from hvcluster.model.policy import AffinityRule, FaultDomain, Policy, RuleKind
+from hvcluster.model.properties import CHANGEABLE, Changes, Properties
 from hvcluster.model.vocabulary import NodeId
 from hvcluster.v1 import node_pb2
 
 from .errors import Exit, Failure
+from .inventory import properties_of
 from .observer import Observer
 
 FORM: Final = 1
@@ -45,6 +47,7 @@ class Backup:
     voters: tuple[NodeId, ...]
     witness: bool
     form: int = FORM
+    changes: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Step:
     request: node_pb2.OperatorRequest
 
 
-def backup_of(status: node_pb2.StatusReply) -> Backup:
+def backup_of(status: node_pb2.StatusReply, properties: Properties) -> Backup:
     """The settings that a node tells of. Raises codec.Malformed where a newer node says what nobody here knows."""
     groups = tuple(
         GroupSettings(
@@ -71,8 +74,18 @@ def backup_of(status: node_pb2.StatusReply) -> Backup:
         AffinityRule(row.name, RuleKind(row.kind), tuple(sorted(row.groups)), row.soft, _level(row.level))
         for row in status.rules
     )
+    changes = tuple((name, int(getattr(properties, name))) for name in CHANGEABLE)
     voters = tuple(NodeId(row.id) for row in status.nodes if row.weight and not row.outside)
-    return Backup(status.cluster, status.cluster_id, groups, rules, voters, status.quorum_row.mode != "NodeMajority")
+    return Backup(
+        status.cluster,
+        status.cluster_id,
+        groups,
+        rules,
+        voters,
+        status.quorum_row.mode != "NodeMajority",
+        FORM,
+        changes,
+    )
 
 
 def save(path: Path, backup: Backup) -> None:
@@ -113,7 +126,10 @@ def differences(backup: Backup, now: Backup) -> list[Step]:
     missing = {each.name for each in backup.groups} - {each.name for each in now.groups}
     if missing:
         raise Failure(Exit.REFUSED, f"{min(missing)} is not a group of this cluster any more", "see `hvc status`")
-    return [*_rules(backup, now), *_groups(backup, now), *_votes(backup, now), *_states(backup, now)]
+    return [
+        *_properties(backup, now), *_rules(backup, now), *_groups(backup, now), *_votes(backup, now),
+        *_states(backup, now),
+    ]  # fmt: skip
 
 
 async def restore(observer: Observer, backup: Backup, tell: Callable[[str], None]) -> int:
@@ -134,10 +150,19 @@ async def restore(observer: Observer, backup: Backup, tell: Callable[[str], None
 
 async def current(observer: Observer) -> Backup:
     """The settings now, as the node to believe has them. Raises Failure."""
-    best = (await observer.look()).best
+    picture = await observer.look()
+    best = picture.best
     if best is None or not best.quorum:
         raise Failure(Exit.UNREACHABLE, "no node with quorum answers", "see `hvc status`")
-    return backup_of(best)
+    return backup_of(best, properties_of(picture))
+
+
+def _properties(backup: Backup, now: Backup) -> Iterator[Step]:
+    """Those that change while the cluster runs."""
+    for name, value in backup.changes:
+        if dict(now.changes).get(name) != value:
+            wanted = node_pb2.SetClusterPropertyRequest(name=name, value=value)
+            yield Step(f"{name} is {value}", node_pb2.OperatorRequest(set_cluster_property=wanted))
 
 
 def _level(said: str) -> FaultDomain:

@@ -14,6 +14,7 @@ from hvcluster.model import codec
 from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.policy import FaultDomain, Policy
 from hvcluster.model.policy_file import policy_values
+from hvcluster.model.properties import CHANGEABLE, Properties, changed
 from hvcluster.model.vocabulary import NodeId
 
 from .cluster_log import WITH_SECTIONS as MODERN
@@ -248,6 +249,13 @@ def _interfaces(picture: Picture, _: Addresses) -> list[Row]:
     ]
 
 
+def properties_of(picture: Picture) -> Properties:
+    """The cluster's properties with what operators have changed since."""
+    made, best = picture.definition.properties, picture.best
+    known = {name: value for name, value in (best.changes if best is not None else {}).items() if name in CHANGEABLE}
+    return changed(made, tuple(sorted(known.items())))
+
+
 def _cluster(picture: Picture, _: Addresses) -> list[Row]:
     definition = picture.definition
     return [
@@ -258,7 +266,7 @@ def _cluster(picture: Picture, _: Addresses) -> list[Row]:
             "Nodes": len(definition.nodes),
             "Groups": len(definition.groups),
             "Healthy": not picture.unhealthy(),
-            "Properties": asdict(definition.properties),
+            "Properties": asdict(properties_of(picture)),
         }
     ]
 

@@ -21,6 +21,7 @@ from .errors import Exit, Failure
 from .observer import Observer
 from .picture import Picture
 from .scenario_wires import PERFECT, Wires
+from .scenario_wishes import wish_of
 from .state import Life, Role
 
 LOOKS: Final = 3
@@ -115,26 +116,11 @@ class Hand:
             return
         if word is not FaultWord.PARTITION:
             self._say(_sentence(fault, fault.target))
+        wish = wish_of(fault)
+        if wish is not None:
+            await self._ask(fault, wish)
+            return
         match word:
-            case FaultWord.MOVE:
-                move = node_pb2.MoveGroupRequest(group=fault.target, type=fault.type)
-                await self._ask(fault, node_pb2.OperatorRequest(move_group=move))
-            case FaultWord.CANCEL_MOVE:
-                end = node_pb2.CancelMoveRequest(group=fault.target)
-                await self._ask(fault, node_pb2.OperatorRequest(cancel_move=end))
-            case FaultWord.USE_WITNESS:
-                used = node_pb2.SetQuorumRequest(witness=bool(fault.amount))
-                await self._ask(fault, node_pb2.OperatorRequest(set_quorum=used))
-            case FaultWord.OFFLINE | FaultWord.ONLINE:
-                wish = node_pb2.SetGroupOnlineRequest(group=fault.target, online=word is FaultWord.ONLINE)
-                await self._ask(fault, node_pb2.OperatorRequest(set_group_online=wish))
-            case FaultWord.FAIL_RESOURCE:
-                failing = node_pb2.FailResourceRequest(resource=fault.target)
-                await self._ask(fault, node_pb2.OperatorRequest(fail_resource=failing))
-            case FaultWord.OFFLINE_RESOURCE | FaultWord.ONLINE_RESOURCE:
-                online = word is FaultWord.ONLINE_RESOURCE
-                single = node_pb2.SetResourceOnlineRequest(resource=fault.target, online=online)
-                await self._ask(fault, node_pb2.OperatorRequest(set_resource_online=single))
             case FaultWord.CRASH_VM | FaultWord.HANG_VM | FaultWord.CRASH_APP:
                 owner = await self.named(f"{OWNER_OF}{fault.target}")
                 await saboteur.break_vm(self._driver, owner, fault.target, _BREAKS[word])
@@ -181,6 +167,10 @@ class Hand:
 
     async def _on_node(self, name: str, fault: Fault) -> None:
         self._say(_sentence(fault, name))
+        wish = wish_of(fault, self._id(name))
+        if wish is not None:
+            await self._ask(fault, wish)
+            return
         match fault.word:
             case FaultWord.KILL | FaultWord.CRASH:
                 await self._kill(name)
@@ -198,19 +188,8 @@ class Hand:
                 self._leaving[name] = self._later(self._stop(name, via), f"stop {name}")
             case FaultWord.SHUTDOWN:
                 self._leaving[name] = self._later(self._stop(name, None, shutdown=True), f"shut down {name}")
-            case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
-                drains = fault.word is FaultWord.DRAIN
-                await self._ask(fault, _pausing(self._id(name), fault.word is not FaultWord.RESUME, drains))
             case FaultWord.CRASH_MONITOR | FaultWord.HANG_MONITOR:
                 await saboteur.break_vm(self._driver, name, "", _BREAKS[fault.word])
-            case FaultWord.WEIGH:
-                vote = node_pb2.SetNodeWeightRequest(node=self._id(name), weight=int(fault.amount))
-                await self._ask(fault, node_pb2.OperatorRequest(set_node_weight=vote))
-            case FaultWord.EVICT:
-                gone = node_pb2.EvictNodeRequest(node=self._id(name), force=True)
-                await self._ask(fault, node_pb2.OperatorRequest(evict_node=gone))
-            case FaultWord.ADD_NODE:
-                await self._ask(fault, node_pb2.OperatorRequest(add_node=node_pb2.AddNodeRequest(node=self._id(name))))
             case word if word in _CUTS:
                 await self._cut(name, fault)
             case _:
@@ -298,20 +277,23 @@ class Hand:
             await self._thaw(name)
         starting = {*await self._of_life(Life.DEAD), *self._leaving}
         await asyncio.gather(*(self._start(name) for name in sorted(starting)))
-        self._later(self._resume_all(), "resume all nodes")
+        self._later(self._let_all_in(), "resume all nodes")
 
-    async def _resume_all(self) -> None:
-        """An operator asks until nobody is paused any more: who asks a node that has just started is refused.
+    async def _let_all_in(self) -> None:
+        """An operator asks until nobody is paused or evicted: who asks a node that has just started is refused.
 
         A leader that has just been elected shows an older database for a moment, so it is looked at twice.
         """
         clear = 0
         while clear < 2:
             best = (await look(self._observer)).best
-            paused = [] if best is None or not best.quorum else [row.id for row in best.nodes if row.state == "PAUSED"]
-            clear = clear + 1 if best is not None and best.quorum and not paused else 0
-            for node in paused:
-                await self._request(_pausing(NodeId(node), False), None)
+            rows = best.nodes if best is not None and best.quorum else ()
+            wishes = [wish_of(Fault(FaultWord.RESUME, row.name), row.id) for row in rows if row.state == "PAUSED"]
+            wishes += [wish_of(Fault(FaultWord.ADD_NODE, row.name), row.id) for row in rows if row.outside]
+            clear = clear + 1 if best is not None and best.quorum and not wishes else 0
+            for wish in wishes:
+                if wish is not None:
+                    await self._request(wish, None)
             await asyncio.sleep(RESUME_EVERY_S)
 
 
@@ -340,11 +322,6 @@ _ON_A_NODE: Final = frozenset(
         FaultWord.EVICT, FaultWord.ADD_NODE,
     }
 )  # fmt: skip
-
-
-def _pausing(node: NodeId, paused: bool, drain: bool = False) -> node_pb2.OperatorRequest:
-    wish = node_pb2.SetNodePausedRequest(node=node, paused=paused, drain=drain)
-    return node_pb2.OperatorRequest(set_node_paused=wish)
 
 
 def _sentence(fault: Fault, whom: str) -> str:

@@ -57,6 +57,26 @@ class StatusReply(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ChangesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CLUSTER_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
@@ -78,6 +98,7 @@ class StatusReply(_message.Message):
     MONOTONIC_US_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     cluster_id: _builtins.str
     node: _builtins.int
@@ -112,6 +133,10 @@ class StatusReply(_message.Message):
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AffinityRuleRow]: ...
     @_builtins.property
     def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeRow]: ...
+    @_builtins.property
+    def changes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """properties that operators have changed since the cluster was made"""
+
     def __init__(
         self,
         *,
@@ -136,10 +161,11 @@ class StatusReply(_message.Message):
         monotonic_us: _builtins.int = ...,
         rules: _abc.Iterable[Global___AffinityRuleRow] | None = ...,
         volumes: _abc.Iterable[Global___VolumeRow] | None = ...,
+        changes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quorum_row", b"quorum_row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "rules", b"rules", "service", b"service", "term", b"term", "vms", b"vms", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cluster", b"cluster", "cluster_id", b"cluster_id", "commit", b"commit", "groups", b"groups", "incarnation", b"incarnation", "last_index", b"last_index", "leader", b"leader", "monotonic_us", b"monotonic_us", "name", b"name", "node", b"node", "nodes", b"nodes", "paths", b"paths", "quorum", b"quorum", "quorum_row", b"quorum_row", "rejected_messages", b"rejected_messages", "routes", b"routes", "rules", b"rules", "service", b"service", "term", b"term", "vms", b"vms", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,6 +538,7 @@ class OperatorRequest(_message.Message):
     REMOVE_AFFINITY_RULE_FIELD_NUMBER: _builtins.int
     EVICT_NODE_FIELD_NUMBER: _builtins.int
     ADD_NODE_FIELD_NUMBER: _builtins.int
+    SET_CLUSTER_PROPERTY_FIELD_NUMBER: _builtins.int
     MOVE_VOLUME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move_group(self) -> Global___MoveGroupRequest: ...
@@ -544,6 +571,8 @@ class OperatorRequest(_message.Message):
     @_builtins.property
     def add_node(self) -> Global___AddNodeRequest: ...
     @_builtins.property
+    def set_cluster_property(self) -> Global___SetClusterPropertyRequest: ...
+    @_builtins.property
     def move_volume(self) -> Global___MoveVolumeRequest: ...
     def __init__(
         self,
@@ -563,13 +592,14 @@ class OperatorRequest(_message.Message):
         remove_affinity_rule: Global___RemoveAffinityRuleRequest | None = ...,
         evict_node: Global___EvictNodeRequest | None = ...,
         add_node: Global___AddNodeRequest | None = ...,
+        set_cluster_property: Global___SetClusterPropertyRequest | None = ...,
         move_volume: Global___MoveVolumeRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_node", b"add_node", "cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "evict_node", b"evict_node", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_node", b"add_node", "cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "evict_node", b"evict_node", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_cluster_property", b"set_cluster_property", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_node", b"add_node", "cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "evict_node", b"evict_node", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_node", b"add_node", "cancel_move", b"cancel_move", "clear_quarantine", b"clear_quarantine", "evict_node", b"evict_node", "fail_resource", b"fail_resource", "move_group", b"move_group", "move_volume", b"move_volume", "remove_affinity_rule", b"remove_affinity_rule", "request", b"request", "set_affinity_rule", b"set_affinity_rule", "set_cluster_property", b"set_cluster_property", "set_group", b"set_group", "set_group_online", b"set_group_online", "set_node_paused", b"set_node_paused", "set_node_weight", b"set_node_weight", "set_quorum", b"set_quorum", "set_resource_online", b"set_resource_online", "stop_node", b"stop_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule", "evict_node", "add_node", "move_volume"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["move_group", "set_group_online", "stop_node", "set_node_paused", "set_group", "clear_quarantine", "cancel_move", "set_resource_online", "fail_resource", "set_node_weight", "set_quorum", "set_affinity_rule", "remove_affinity_rule", "evict_node", "add_node", "set_cluster_property", "move_volume"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -928,6 +958,29 @@ class EvictNodeRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvictNodeRequest: _TypeAlias = EvictNodeRequest  # noqa: Y015
+
+@_typing.final
+class SetClusterPropertyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.int
+    """0 and 1 for truths"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetClusterPropertyRequest: _TypeAlias = SetClusterPropertyRequest  # noqa: Y015
 
 @_typing.final
 class AddNodeRequest(_message.Message):

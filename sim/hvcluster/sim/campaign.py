@@ -89,7 +89,7 @@ class Play:
 
     def _named(self, fault: Fault) -> Fault:
         """The same fault with the name of whoever it strikes now."""
-        if not fault.target or TARGETS.get(fault.word) in (Target.VM, Target.BUS, Target.RESOURCE):
+        if not fault.target or TARGETS.get(fault.word) in (Target.VM, Target.BUS, Target.RESOURCE, Target.PROPERTY):
             return fault
         return replace(fault, target=self._hand.machine(fault.target).name)
 

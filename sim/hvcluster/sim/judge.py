@@ -215,7 +215,7 @@ class Judge:
         if group.state is not GroupState.OFFLINE:
             return False
         definition, database = self._world.definition, leader.core.replica.database
-        enforced = definition.properties.cluster_enforced_anti_affinity
+        enforced = leader.core.settings.now.cluster_enforced_anti_affinity
         classes = set(group.definition.policy.anti_affinity_class_names) if enforced else set()
         places = {node.id: node.place for node in definition.nodes}
         others = [g for g in database.groups.values() if g.runs and g.name != group.name]

@@ -15,6 +15,7 @@ from hvcluster.model.faults import HOLDER, LEADER, OWNER_OF, Direction, Fault, F
 from hvcluster.model.properties import MAX_CLOCK_DRIFT
 from hvcluster.model.vocabulary import US_PER_S
 
+from .busy_hands import meddling
 from .labs import Plan
 from .role_labs import resource_names
 
@@ -27,11 +28,7 @@ BY_DEED: Final = 0.25
 NEVER_MENDED: Final = 0.03
 FORCING: Final = 0.2
 """In how many histories an administrator forces quorum. Drawn apart, so that all others are what they would be."""
-VOTING: Final = 0.25
-"""In how many histories an operator changes who votes, some times in a row. Drawn apart as well."""
 ADAPTERS: Final = 0.15
-EVICTING: Final = 0.2
-"""In how many histories an operator evicts nodes. Drawn apart as well."""
 """In how many histories one adapter of a host carries everything, and fails. Drawn apart as well."""
 CANCELLED: Final = 0.2
 CANCEL_WITHIN_US: Final = US_PER_S  # a live migration of the usual VM takes somewhat less
@@ -175,8 +172,8 @@ class _Draw:
                 self._one(min(at + gap, end - 1))
         self._cables(end)
         self._administrator(end)
-        self._votes(end)
-        self._belonging(end)
+        for at, fault in meddling(self._seed, self._plan.witness, self._nodes, self._moments(end), end):
+            self._strikes.append(Strike(at, fault))
         self._adapters(end)
         return tuple(sorted(self._strikes, key=lambda strike: strike.at_us))
 
@@ -229,38 +226,9 @@ class _Draw:
             mended = None if chance.random() < NEVER_MENDED else chance.randrange(2, 60) * US_PER_S
             self._strikes.append(Strike(chance.randrange(end), cut, mended))
 
-    def _votes(self, end: int) -> None:
-        """An operator changes NodeWeight and the use of the witness, mostly right before or after something breaks."""
-        chance = random.Random(f"{self._seed}/votes")
-        if chance.random() >= VOTING:
-            return
-        moments = [strike.at_us for strike in self._strikes if strike.at_us] or [end // 2]
-        for _ in range(1 + chance.randrange(6)):
-            near = moments[chance.randrange(len(moments))] + chance.randrange(-2 * US_PER_S, 2 * US_PER_S)
-            at, asked = max(1, min(near, end - 1)), self._nodes[chance.randrange(len(self._nodes))]
-            used = float(chance.random() < 0.4)
-            if self._plan.witness and chance.random() < 0.4:
-                fault = Fault(FaultWord.USE_WITNESS, amount=used, via=asked)
-            else:
-                whom = LEADER if chance.random() < 0.3 else self._nodes[chance.randrange(len(self._nodes))]
-                fault = Fault(FaultWord.WEIGH, whom, amount=used, via=asked)
-            self._strikes.append(Strike(at, fault))
-
-    def _belonging(self, end: int) -> None:
-        """An operator evicts nodes, mostly right before or after something breaks, and adds most of them again."""
-        chance = random.Random(f"{self._seed}/belonging")
-        if chance.random() >= EVICTING or len(self._nodes) < 2:
-            return
-        moments = [strike.at_us for strike in self._strikes if strike.at_us] or [end // 2]
-        for _ in range(1 + chance.randrange(4)):
-            near = moments[chance.randrange(len(moments))] + chance.randrange(-2 * US_PER_S, 2 * US_PER_S)
-            at, asked = max(1, min(near, end - 1)), self._nodes[chance.randrange(len(self._nodes))]
-            name = self._nodes[chance.randrange(len(self._nodes))]
-            whom = name if chance.random() < 0.7 else LEADER
-            self._strikes.append(Strike(at, Fault(FaultWord.EVICT, whom, via=asked)))
-            if chance.random() < 0.7:
-                again = at + chance.randrange(1, 60 * US_PER_S)
-                self._strikes.append(Strike(again, Fault(FaultWord.ADD_NODE, name, via=asked)))
+    def _moments(self, end: int) -> list[int]:
+        """When something breaks: an operator is busy right before and after."""
+        return [strike.at_us for strike in self._strikes if strike.at_us] or [end // 2]
 
     def _adapters(self, end: int) -> None:
         """The one adapter of a host that carries its storage and its networks stops for a while, and nothing is said.

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 from hvcluster.model.epochs import epoch_of
 from hvcluster.model.faults import A_FOLLOWER, HOLDER, LEADER, OWNER_OF, Direction, Fault, FaultWord
 from hvcluster.model.policy import JOURNAL_SERVICE
-from hvcluster.model.vocabulary import NOBODY, US_PER_MS, US_PER_S, MoveKind, NodeId
+from hvcluster.model.vocabulary import US_PER_MS, US_PER_S, NodeId
 from hvcluster.model.votes import Voter
 from hvcluster.node.core import events as ev
 from hvcluster.node.core.forcing import Start, refusal
 from hvcluster.node.core.witness import Hold
+
+from .wishes import wish_of
 
 if TYPE_CHECKING:
     from .machines import Machine
@@ -73,25 +75,17 @@ class Strikes:
         if word in _ON_A_MACHINE:
             self._on_machine(self.machine(fault.target), fault)
             return
+        wish = wish_of(fault)
+        if wish is not None:
+            self.ask(self._asked(fault), wish)
+            return
         match word:
-            case FaultWord.MOVE:
-                self.ask(self._asked(fault), ev.MoveGroup(fault.target, NOBODY, MoveKind[fault.type.upper() or "LIVE"]))
-            case FaultWord.CANCEL_MOVE:
-                self.ask(self._asked(fault), ev.CancelMigration(fault.target))
-            case FaultWord.USE_WITNESS:
-                self.ask(self._asked(fault), ev.SetQuorum(bool(fault.amount)))
-            case FaultWord.OFFLINE | FaultWord.ONLINE:
-                self.ask(self._asked(fault), ev.SetGroupOnline(fault.target, word is FaultWord.ONLINE))
             case FaultWord.HANG_VM | FaultWord.CRASH_APP:
                 for machine in world.machines.values():
                     machine.fall_ill(fault.target, JOURNAL_SERVICE if word is FaultWord.CRASH_APP else "")
             case FaultWord.CRASH_VM:
                 for machine in world.machines.values():
                     machine.crash_vm(fault.target)
-            case FaultWord.FAIL_RESOURCE:
-                self.ask(self._asked(fault), ev.FailResource(fault.target))
-            case FaultWord.OFFLINE_RESOURCE | FaultWord.ONLINE_RESOURCE:
-                self.ask(self._asked(fault), ev.SetResourceOnline(fault.target, word is FaultWord.ONLINE_RESOURCE))
             case FaultWord.CRASH_RESOURCE:
                 for machine in world.machines.values():
                     machine.monitor.kill_resource(fault.target)
@@ -139,6 +133,10 @@ class Strikes:
 
     def _on_machine(self, machine: Machine, fault: Fault) -> None:
         network, way = self._world.network, fault.direction.name.lower()
+        wish = wish_of(fault, machine.node)
+        if wish is not None:
+            self.ask(self._asked(fault), wish)
+            return
         match fault.word:
             case FaultWord.KILL:
                 machine.kill()
@@ -159,15 +157,6 @@ class Strikes:
                 self.ask(machine if not fault.via else self.machine(fault.via), ev.StopNode(machine.node))
             case FaultWord.SHUTDOWN:
                 self.ask(machine, ev.StopNode(machine.node, shutdown=True))
-            case FaultWord.PAUSE | FaultWord.DRAIN | FaultWord.RESUME:
-                pauses, drains = fault.word is not FaultWord.RESUME, fault.word is FaultWord.DRAIN
-                self.ask(self._asked(fault), ev.SetNodePaused(machine.node, pauses, drain=drains))
-            case FaultWord.WEIGH:
-                self.ask(self._asked(fault), ev.SetNodeWeight(machine.node, int(fault.amount)))
-            case FaultWord.EVICT:
-                self.ask(self._asked(fault), ev.EvictNode(machine.node, force=True))
-            case FaultWord.ADD_NODE:
-                self.ask(self._asked(fault), ev.AddNode(machine.node))
             case FaultWord.DRIFT:
                 machine.drift(fault.amount)
             case FaultWord.CUT_BUSES:
@@ -339,6 +328,7 @@ _HARMLESS = frozenset(
         FaultWord.OFFLINE_RESOURCE, FaultWord.ONLINE_RESOURCE, FaultWord.CRASH_MONITOR, FaultWord.HANG_MONITOR,
         FaultWord.PAUSE, FaultWord.DRAIN, FaultWord.RESUME, FaultWord.CANCEL_MOVE,
         FaultWord.WEIGH, FaultWord.USE_WITNESS, FaultWord.EVICT, FaultWord.ADD_NODE,
+        FaultWord.SET_PROPERTY,
     }
 )  # fmt: skip
 """What an administrator does every day: nobody may lose quorum over it."""

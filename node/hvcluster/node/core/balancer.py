@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from hvcluster.model.definition import NodeDefinition
-from hvcluster.model.properties import Properties, Timing
+from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import Instant, NodeId
 
 from .members import Group
 from .placement import Candidates, conflict
+from .settings import Settings
 
 SHARES: Final = {1: 0.8, 2: 0.7, 3: 0.6}
 """AutoBalancerLevel: how full a node may be."""
@@ -61,11 +62,11 @@ class Usage:
 class Balancer:
     """When this leader balanced last, and who was there then."""
 
-    __slots__ = ("_able", "_at", "_properties", "_sizes", "_timing")
+    __slots__ = ("_able", "_at", "_settings", "_sizes", "_timing")
 
-    def __init__(self, sizes: Iterable[NodeDefinition], properties: Properties, timing: Timing) -> None:
+    def __init__(self, sizes: Iterable[NodeDefinition], settings: Settings, timing: Timing) -> None:
         self._sizes = tuple(node for node in sizes if node.memory_mb or node.processors)
-        self._properties = properties
+        self._settings = settings
         self._timing = timing
         self._at = Instant(0)
         self._able: frozenset[NodeId] | None = None
@@ -80,7 +81,7 @@ class Balancer:
         able = frozenset(nodes.groups)
         joined = self._able is not None and bool(able - self._able)
         self._able = able
-        mode = self._properties.auto_balancer_mode
+        mode = self._settings.now.auto_balancer_mode
         if mode == OFF or not self._sizes:
             return False
         turn = mode != ON_JOIN and now - self._at >= self._timing.balance
@@ -95,7 +96,7 @@ class Balancer:
 
         `running`: all groups that keep processors busy, whether they may be moved or not.
         """
-        share = SHARES[self._properties.auto_balancer_level]
+        share = SHARES[self._settings.now.auto_balancer_level]
         usage = Usage(self._sizes, nodes, running)
         found: list[tuple[Group, NodeId]] = []
         smallest = sorted(movable, key=_size)

@@ -287,6 +287,14 @@ class AddMember:
 
 
 @dataclass(frozen=True, slots=True)
+class SetProperty:
+    """A property of the cluster has this value from now on (`model.properties.CHANGEABLE`)."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class UseWitness:
     """Whether the witness belongs to the quorum from now on. Its vote is changed by the Configure that follows."""
 
@@ -369,6 +377,7 @@ Command: TypeAlias = (
     | AssignVolume
     | EvictMember
     | AddMember
+    | SetProperty
 )
 
 COMMANDS: tuple[type[Command], ...] = get_args(Command)

@@ -77,7 +77,7 @@ class Consequences(Parts):
 
     def _propose(self, commands: Sequence[Command]) -> None:
         if commands and self.state.leads:
-            self.replication.propose(within_means(commands, self.definition.properties))
+            self.replication.propose(within_means(commands, self.settings.now))
 
     def _won(self, now: Instant) -> None:
         """We were elected."""
@@ -152,7 +152,7 @@ class Consequences(Parts):
                 self._dirty = False
                 commands = self.planner.plan(now)
                 if commands:
-                    self.replication.propose(within_means(commands, self.definition.properties))
+                    self.replication.propose(within_means(commands, self.settings.now))
                     continue
             self._follow_database(now)
             if not self._send_fresh():

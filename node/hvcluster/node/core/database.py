@@ -12,6 +12,7 @@ from hvcluster.model.codec import dump, load
 from hvcluster.model.definition import ClusterDefinition, GroupDefinition, first_store
 from hvcluster.model.epochs import first_generation
 from hvcluster.model.policy import AffinityRule, Priority
+from hvcluster.model.properties import CHANGEABLE, Changes
 from hvcluster.model.vocabulary import (
     NOBODY,
     DrainStatus,
@@ -55,6 +56,7 @@ from .commands import (
     RemoveGroup,
     ReportGroup,
     SetDesired,
+    SetProperty,
     SetResource,
     SetWeight,
     UseWitness,
@@ -67,7 +69,18 @@ __all__ = ["Database", "Group", "Image", "Member", "Volume"]
 class Database:
     """Nodes and groups by id and name; iterate `members` and `groups`, which are sorted."""
 
-    __slots__ = ("_dynamic_witness", "_witness", "epoch", "forced", "groups", "members", "rules", "version", "volumes")
+    __slots__ = (
+        "_dynamic_witness",
+        "_witness",
+        "changes",
+        "epoch",
+        "forced",
+        "groups",
+        "members",
+        "rules",
+        "version",
+        "volumes",
+    )
 
     def __init__(self, image: Image) -> None:
         self.members: dict[NodeId, Member] = {m.id: m for m in sorted(image.members, key=lambda m: m.id)}
@@ -78,6 +91,7 @@ class Database:
         self.forced = image.forced
         self.rules = image.rules
         self.volumes: dict[str, Volume] = {v.name: v for v in sorted(image.volumes, key=lambda v: v.name)}
+        self.changes = image.changes
         self.version = 0  # rises with every change, so that readers can tell whether to look again
 
     @staticmethod
@@ -99,19 +113,10 @@ class Database:
             starts = group.policy.priority is not Priority.NO_AUTO_START
             groups.append(
                 Group(
-                    group,
-                    owner,
-                    Generation(0),
-                    GroupState.OFFLINE,
-                    starts,
-                    NOBODY,
-                    True,
-                    False,
-                    "created",
-                    reason,
+                    group, owner, Generation(0), GroupState.OFFLINE, starts, NOBODY, True, False, "created", reason,
                     resources=fresh(group),
                 )
-            )
+            )  # fmt: skip
         dynamic = definition.properties.dynamic_quorum and definition.properties.dynamic_witness
         volumes = tuple(Volume(volume.name) for volume in definition.volumes)
         image = Image(members, tuple(groups), definition.has_witness, dynamic, rules=definition.rules, volumes=volumes)
@@ -127,8 +132,11 @@ class Database:
         members, groups = tuple(self.members.values()), tuple(self.groups.values())
         volumes = tuple(self.volumes.values())
         return dump(
-            Image(members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced, self.rules, volumes)
-        )
+            Image(
+                members, groups, self._witness, self._dynamic_witness, self.epoch, self.forced, self.rules, volumes,
+                self.changes,
+            )
+        )  # fmt: skip
 
     @staticmethod
     def decode(data: bytes) -> Database:
@@ -179,6 +187,9 @@ class Database:
                 changed = self._weigh(command)
             case EvictMember() | AddMember():
                 changed = self._belong(command)
+            case SetProperty(name, value):
+                before_changes, self.changes = self.changes, self.with_property(name, value)
+                changed = self.changes != before_changes
             case UseWitness():
                 changed = self._witness != command.used
                 self._witness = command.used
@@ -204,6 +215,10 @@ class Database:
         if changed:
             self.version += 1
         return changed
+
+    def with_property(self, name: str, value: int) -> Changes:
+        """What has been changed, with one more; a name that may not change changes nothing."""
+        return tuple(sorted({**dict(self.changes), name: value}.items())) if name in CHANGEABLE else self.changes
 
     def _force(self, command: ForceQuorum) -> bool:
         self.epoch = command.epoch
@@ -262,10 +277,7 @@ class Database:
         member = self.members.get(command.node)
         if member is None or (member.paused == command.paused and not command.drain):
             return False
-        drain = DrainStatus.IN_PROGRESS if command.paused and command.drain else DrainStatus.NOT_INITIATED
-        drains = member.drains + (drain is DrainStatus.IN_PROGRESS)
-        changed = replace(member, paused=command.paused, drain=drain, force=command.force, drains=drains)
-        self.members[member.id] = changed
+        self.members[member.id] = member.paused_by(command)
         if not command.paused and command.failback is Failback.NO_FAILBACK:
             for group in tuple(self.groups.values()):
                 if group.home == member.id:

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from enum import Enum
 
 from hvcluster.model.policy import Policy, RestartAction
-from hvcluster.model.properties import Properties, Timing
+from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import Generation, Instant
 
 from .members import Group
+from .settings import Settings
 
 MOST_COUNTED = 1000  # the highest threshold there is; what a database says is not trusted further
 
@@ -44,10 +45,10 @@ class _Track:
 class Failures:
     """The failures of all groups, as this leader has seen them."""
 
-    __slots__ = ("_properties", "_timing", "_tracks")
+    __slots__ = ("_settings", "_timing", "_tracks")
 
-    def __init__(self, properties: Properties, timing: Timing) -> None:
-        self._properties = properties
+    def __init__(self, settings: Settings, timing: Timing) -> None:
+        self._settings = settings
         self._timing = timing
         self._tracks: dict[str, _Track] = {}
 
@@ -78,7 +79,7 @@ class Failures:
             return (Next.RESTART if now >= due else Next.WAIT), due, number
         if policy.restart_action is RestartAction.RESTART_NO_NOTIFY:
             return Next.GIVE_UP, now, f"it was restarted {len(track.restarts)} times, and RestartAction lets it fail"
-        threshold = self._properties.failover_threshold
+        threshold = self._settings.now.failover_threshold
         if threshold < 0:
             threshold = max(1, nodes - 1)
         if len(track.failovers) >= threshold:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from hvcluster.model.epochs import epoch_of, epoch_text
 from hvcluster.model.facts import FactKind
-from hvcluster.model.properties import Properties
 from hvcluster.model.vocabulary import Instant, NodeId
 
 from .effects import EndProcess, Reply, RestartService
@@ -19,6 +18,7 @@ from .quorum import Quorum
 from .raft.replication import Replication
 from .raft.state import RaftState
 from .replica import Replica
+from .settings import Settings
 
 
 class Leaving:
@@ -30,11 +30,11 @@ class Leaving:
         "_me",
         "_out",
         "_patience_us",
-        "_properties",
         "_quorum",
         "_replica",
         "_replication",
         "_restart",
+        "_settings",
         "_state",
         "_until",
         "alone",
@@ -52,7 +52,7 @@ class Leaving:
         beats: Heartbeats,
         groups: Groups,
         quorum: Quorum,
-        properties: Properties,
+        settings: Settings,
         patience_us: int,
         out: Outbox,
     ) -> None:
@@ -64,7 +64,7 @@ class Leaving:
         self._beats = beats
         self._groups = groups
         self._quorum = quorum
-        self._properties = properties
+        self._settings = settings
         self._out = out
         self._restart: str | None = None
         self._until = Instant(0)
@@ -86,7 +86,7 @@ class Leaving:
         members = self._replica.database.members.values()
         if not any(m.up and m.id != node and reachable(m.id) for m in members):
             return f"node {node} is the last one; stop the whole cluster instead (status 5925)"
-        if not self._properties.dynamic_quorum and len(left) + configuration.witness < configuration.quorum:
+        if not self._settings.now.dynamic_quorum and len(left) + configuration.witness < configuration.quorum:
             return f"without node {node} only {len(left)} votes are left of {configuration.quorum} needed (status 5925)"
         return None
 
@@ -102,7 +102,7 @@ class Leaving:
         self.host = True
         self.ticket = ticket
         self._until = Instant(now + limit_us)
-        drained = self._properties.drain_on_shutdown
+        drained = self._settings.now.drain_on_shutdown
         how = "its VMs are migrated first" if drained else "its VMs are saved, and move"
         reason = how if refusal is None else f"its VMs are taken offline: {refusal}"
         self._out.fact(FactKind.NODE_LEAVING, f"its host shuts down; {reason}", node=self._me)

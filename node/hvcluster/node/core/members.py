@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from hvcluster.model.definition import GroupDefinition
 from hvcluster.model.dependencies import names
 from hvcluster.model.policy import AffinityRule, Priority
+from hvcluster.model.properties import Changes
 from hvcluster.model.vocabulary import (
     NO_LIFE,
     NOBODY,
@@ -32,6 +33,7 @@ from .commands import (
     ForgetLosses,
     NodeIsolated,
     NodeReturned,
+    PauseNode,
     QuarantineNode,
     ReleaseNode,
     ReportGroup,
@@ -79,6 +81,12 @@ class Member:
         return replace(
             self, outside=True, paused=False, drain=DrainStatus.NOT_INITIATED, force=False, quarantined=False, losses=0
         )
+
+    def paused_by(self, command: PauseNode) -> Member:
+        """The same paused, drained or resumed."""
+        drain = DrainStatus.IN_PROGRESS if command.paused and command.drain else DrainStatus.NOT_INITIATED
+        drains = self.drains + (drain is DrainStatus.IN_PROGRESS)
+        return replace(self, paused=command.paused, drain=drain, force=command.force, drains=drains)
 
     def admitted(self) -> Member:
         """The same with a new key on volumes."""
@@ -299,7 +307,10 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The whole database as a value, for snapshots. `epoch`: of the last forced quorum; `forced`: it still is."""
+    """The whole database as a value, for snapshots. `epoch`: of the last forced quorum; `forced`: it still is.
+
+    `changes`: properties that operators have changed.
+    """
 
     members: tuple[Member, ...]
     groups: tuple[Group, ...]
@@ -309,3 +320,4 @@ class Image:
     forced: bool = False
     rules: tuple[AffinityRule, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    changes: Changes = ()

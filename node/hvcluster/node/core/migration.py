@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from hvcluster.model.facts import FactKind
-from hvcluster.model.properties import Properties, Timing
+from hvcluster.model.properties import Timing
 from hvcluster.model.vocabulary import US_PER_S, Generation, Incarnation, Instant, NodeId
 
 from .database import Database, Group
@@ -22,6 +22,7 @@ from .messages import GroupReport
 from .migration_messages import LastOfVm, MoveReport, OfferVm, VmServed, VmTaken, WhereIsVm
 from .move_queue import admitted
 from .outbox import Outbox
+from .settings import Settings
 
 TIMER = "migration"
 MIB = 1 << 20
@@ -81,17 +82,17 @@ class Outgoing:
 class Migrations:
     """All live migrations away from this node, and the requests of VMs that have left it."""
 
-    __slots__ = ("_database", "_left", "_out", "_properties", "_timing", "_tokens", "fresh", "moves", "reports")
+    __slots__ = ("_database", "_left", "_out", "_settings", "_timing", "_tokens", "fresh", "moves", "reports")
 
     def __init__(
         self,
         database: Callable[[], Database],
-        properties: Properties,
+        settings: Settings,
         timing: Timing,
         out: Outbox,
     ) -> None:
         self._database = database
-        self._properties = properties
+        self._settings = settings
         self._timing = timing
         self._out = out
         self._tokens = 0
@@ -113,7 +114,7 @@ class Migrations:
         report = self.reports.get(group.name)
         if move is not None or (report is not None and report.move == group.moves):
             return
-        if group.name not in admitted(self._database().groups, self._properties):
+        if group.name not in admitted(self._database().groups, self._settings.now):
             return
         move = self.moves[group.name] = Outgoing(now, group)
         reason = f"to node {move.target}, with {move.memory_mb} MiB of memory in use"
@@ -245,7 +246,7 @@ class Migrations:
     def _copy(self, move: Outgoing, size: int) -> None:
         self._tokens += 1
         move.token = self._tokens
-        if self._properties.virtual_machine_migration_performance_option:
+        if self._settings.now.virtual_machine_migration_performance_option:
             size = max(1, size // COMPRESSED)
         self._out.add(SendMemory(move.token, move.target, move.group, size))
 

@@ -313,7 +313,7 @@ class NodeCore(Consequences):
             for peer in self.beats.peers.values():
                 if not peer.unreachable and self.replication.match(peer.id, peer.store) < state.log.last_index:
                     self.replication.send(now, peer.id, peer.store)
-            if self.leaving.asked or self.leaving.leads_without_vote:
+            if self.leaving.asked or self.leaving.leads_without_vote or self.planner.yields:
                 self._hand_over(now)
             if self.replication.stalled(now, self.timing.detection):
                 state.resign(f"entries after {state.commit} were not taken over, although heartbeats arrive")

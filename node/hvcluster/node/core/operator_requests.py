@@ -129,6 +129,14 @@ class AddNode:
 
 
 @dataclass(frozen=True, slots=True)
+class SetClusterProperty:
+    """Give a property of the cluster another value, one of those that may change while it runs."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetQuorum:
     """Use the cluster's witness, or go on with the nodes' votes alone. Refused if quorum would be lost."""
 
@@ -166,4 +174,5 @@ Request: TypeAlias = (
     | RemoveAffinityRule
     | EvictNode
     | AddNode
+    | SetClusterProperty
 )

@@ -34,6 +34,7 @@ from .requests import Requests
 from .resiliency import Resiliency
 from .roles import Roles
 from .saved import SavedState
+from .settings import Settings
 from .tag_witness import TagWitness
 from .volumes import Volumes
 from .witness import Witness
@@ -69,7 +70,8 @@ class Parts:
         self.up_paths: dict[PathName, bool] = dict.fromkeys(definition.paths, False)
         self.procedures = Procedures(out)
         self.state = state = RaftState(node, saved, out)
-        self.replica = replica = Replica(node, incarnation, saved, out)
+        self.settings = settings = Settings(properties)
+        self.replica = replica = Replica(node, incarnation, saved, settings, out)
         peers = [n.id for n in definition.nodes]
         self.beats = beats = Heartbeats(node, incarnation, peers, timing, properties.connection_loss_detection, out)
         self.replication = replication = Replication(state, timing, out, replica.install)
@@ -77,15 +79,15 @@ class Parts:
         self.quorum = quorum = Quorum(state, beats, timing, out)
         self.presence = presence = Presence(node, incarnation, state, beats)
         presence.ignores = start is Start.IGNORING
-        self.roles = roles = Roles(presence, replica.get, definition, timing, out)
-        self.resiliency = resiliency = Resiliency(node, properties, timing, presence, beats, out)
+        self.roles = roles = Roles(presence, replica.get, definition, settings, timing, out)
+        self.resiliency = resiliency = Resiliency(node, settings, timing, presence, beats, out)
         roles.unmonitored = resiliency.unmonitored
         self.planner = Planner(
-            node, incarnation, state, replication, beats, quorum, replica.get, definition, timing, presence, roles,
-            resiliency,
+            node, incarnation, state, replication, beats, quorum, replica.get, definition, settings, timing, presence,
+            roles, resiliency,
         )  # fmt: skip
         initiator = initiator_name(definition.node_name(node))
-        self.migrations = Migrations(replica.get, properties, timing, out)
+        self.migrations = Migrations(replica.get, settings, timing, out)
         self.incoming = Incoming(node, incarnation, replica.get, self.paths, out)
         self.work = Workloads(timing, out)
         self.volumes = Volumes(
@@ -98,10 +100,10 @@ class Parts:
         self.isolation = Isolation(properties, quorum, self.groups, replica.get, out)
         patience_us = REQUEST_PATIENCE_DELAYS * timing.delay
         self.leaving = Leaving(
-            node, state, replication, replica, beats, self.groups, quorum, properties, patience_us, out
+            node, state, replication, replica, beats, self.groups, quorum, settings, patience_us, out
         )  # fmt: skip
         votes = QuorumRequests(node, state, beats, replica.get)
-        self.requests = Requests(node, state, replica.get, patience_us, out, votes)
+        self.requests = Requests(node, state, replica.get, patience_us, out, votes, properties)
         self.requests.candidates = roles.candidates
         self.requests.may_leave = self.leaving.refusal
         self.requests.leave = hooks.leave

@@ -25,6 +25,7 @@ from .raft.state import RaftState
 from .replica import EVICTED, STOPPED_POLITELY
 from .resiliency import Resiliency
 from .roles import Roles
+from .settings import Settings
 from .witness import Witness
 
 FRESH_DELAYS = 3
@@ -47,9 +48,11 @@ class Planner:
         "_replication",
         "_resiliency",
         "_roles",
+        "_settings",
         "_state",
         "_timing",
         "witness",
+        "yields",
     )
 
     def __init__(
@@ -62,6 +65,7 @@ class Planner:
         quorum: Quorum,
         database: Callable[[], Database],
         definition: ClusterDefinition,
+        settings: Settings,
         timing: Timing,
         presence: Presence,
         roles: Roles,
@@ -76,6 +80,7 @@ class Planner:
         self._database = database
         self._definition = definition
         self._properties = definition.properties
+        self._settings = settings
         self._timing = timing
         self._presence = presence
         self._roles = roles
@@ -83,16 +88,20 @@ class Planner:
         self.witness: Witness | None = None
         self._asked: tuple[Configuration, Instant] | None = None  # votes being confirmed, and since when
         self._formed = False
+        self.yields = False
+        """Votes are even, and an operator has named this node, which leads, as the one that goes without."""
 
     def start(self, now: Instant) -> None:
         """We lead a new term."""
         self._asked = None
         self._formed = False
+        self.yields = False
         self._roles.start(now)
 
     def plan(self, now: Instant) -> list[Command]:
         """Everything to propose now; empty when all is as it should be."""
         database = self._database()
+        self.yields = False
         if not self._formed:
             self._formed = True
             if not any(self._presence.carries_on(member) for member in database.members.values()):
@@ -209,15 +218,19 @@ class Planner:
             and (m.id == self._me or not self._drained_and_leaving(database, m))
         )
         ready = tuple(voter for voter in entitled if self._is_ready(now, voter))
+        usable = witness is not None and witness.usable(now)
+        coming = witness is not None and witness.coming(now)
+        tie = properties.dynamic_witness and len(entitled) % 2 == 0 and not (usable or coming)
+        self.yields = tie and self._settings.now.lower_quorum_priority_node_id == self._me
         electorate = Electorate(
             self._me,
             entitled,
             ready,
-            self._presence.leaving or hands_over,
+            self._presence.leaving or hands_over or self.yields,
             witness is not None,
-            witness is not None and witness.usable(now),
+            usable,
             witness is not None and witness.ready(now),
-            witness is not None and witness.coming(now),
+            coming,
             properties.dynamic_quorum,
             properties.dynamic_witness,
             self._lower_priority(entitled),
@@ -235,7 +248,7 @@ class Planner:
 
     def _lower_priority(self, entitled: tuple[Voter, ...]) -> NodeId:
         """The node that goes without a vote in a tie: the one that was named, else one outside the preferred site."""
-        named = NodeId(self._properties.lower_quorum_priority_node_id)
+        named = NodeId(self._settings.now.lower_quorum_priority_node_id)
         site = self._definition.preferred_site
         if named or not site:
             return named

@@ -11,36 +11,28 @@ from hvcluster.model.facts import FactKind, Value
 from hvcluster.model.vocabulary import DrainStatus, GroupState, Incarnation, NodeId
 
 from .commands import (
-    AddMember,
     AssignGroup,
     AssignVolume,
     BeginMove,
     CancelMove,
-    ChangeGroup,
     Command,
     Configure,
-    DropRule,
     EndDrain,
     EndForced,
-    EvictMember,
-    FailNow,
     ForceQuorum,
     FormCluster,
     NodeDown,
     NodeUp,
-    PauseNode,
     Preempt,
-    PutRule,
     ReportGroup,
-    SetResource,
-    SetWeight,
-    UseWitness,
 )
 from .database import Database, Image
+from .operator_notes import note_wish
 from .outbox import Outbox
 from .raft.state import RaftState
 from .resiliency_notes import note
 from .saved import SavedState
+from .settings import Settings
 
 STOPPED_POLITELY = "it was stopped by an operator"
 EVICTED = "it was evicted"
@@ -49,9 +41,23 @@ EVICTED = "it was evicted"
 class Replica:
     """Database and how far it is applied. `changed` and `votes_changed` are for the reader to reset."""
 
-    __slots__ = ("_incarnation", "_me", "_out", "applied", "changed", "database", "left", "member", "votes_changed")
+    __slots__ = (
+        "_incarnation",
+        "_me",
+        "_out",
+        "_settings",
+        "applied",
+        "changed",
+        "database",
+        "left",
+        "member",
+        "votes_changed",
+    )
 
-    def __init__(self, me: NodeId, incarnation: Incarnation, saved: SavedState, out: Outbox) -> None:
+    def __init__(
+        self, me: NodeId, incarnation: Incarnation, saved: SavedState, settings: Settings, out: Outbox
+    ) -> None:
+        self._settings = settings
         self._me = me
         self._incarnation = incarnation
         self._out = out
@@ -60,6 +66,7 @@ class Replica:
         if saved.snapshot is not None:
             self.database = Database.decode(saved.snapshot.database)
             self.applied = saved.snapshot.index
+        settings.follow(self.database.changes)
         self.changed = False
         self.votes_changed = False
         self.member = False
@@ -100,6 +107,7 @@ class Replica:
                 self._see_loss(command)
 
     def _look(self) -> None:
+        self._settings.follow(self.database.changes)
         self.changed = True
         self.member = self.database.is_member(self._me, self._incarnation)
 
@@ -127,6 +135,7 @@ class Replica:
         """Record what the cluster has decided; the leader does, once."""
         fact = self._out.fact
         note(self._out, self.database, command)
+        note_wish(self._out, command)
         about: dict[str, Value]
         match command:
             case FormCluster(reason):
@@ -159,35 +168,10 @@ class Replica:
                 fact(FactKind.GROUP_MOVING, cause, **about)
             case CancelMove(group, seen, _, outcome, reason):
                 fact(FactKind.MIGRATION_ENDED, reason, group=group, generation=seen, outcome=outcome.name)
-            case SetResource(group, resource, online):
-                why = "an administrator wants it online" if online else "an administrator wants it offline"
-                fact(FactKind.RESOURCE_ASKED, why, group=group, resource=resource)
-            case FailNow(group, resource):
-                fact(FactKind.RESOURCE_ASKED, "an administrator has it fail", group=group, resource=resource)
             case ReportGroup(group, seen, group_state, _, reason, revision):
                 if revision and group_state not in (GroupState.OFFLINE, GroupState.FAILED) and not reason:
                     return  # only the states of its resources, which their owner has recorded
                 fact(FactKind.GROUP_REPORTED, reason, group=group, generation=seen, state=group_state.name)
-            case ChangeGroup(group):
-                fact(FactKind.GROUP_CHANGED, "an operator changed its policy or its owners", group=group)
-            case PauseNode(node, paused, drain):
-                how = "an operator drains it" if drain else "an operator paused it"
-                fact(FactKind.NODE_PAUSED, how if paused else "an operator resumed it", peer=node, paused=int(paused))
-            case PutRule(rule):
-                groups = ",".join(rule.groups)
-                how = f"an operator set {rule.name}: {rule.kind.value}"
-                fact(FactKind.RULE_CHANGED, how, rule=rule.name, groups=groups, soft=int(rule.soft))
-            case DropRule(name):
-                fact(FactKind.RULE_CHANGED, f"an operator removed {name}", rule=name)
-            case SetWeight(node, weight):
-                fact(FactKind.QUORUM_CHANGED, f"an operator set NodeWeight of node {node}", peer=node, weight=weight)
-            case EvictMember(node):
-                fact(FactKind.NODE_EVICTED, "an operator evicted it", peer=node)
-            case AddMember(node):
-                fact(FactKind.NODE_ADDED, "an operator added it; it is taken in when it is heard", peer=node)
-            case UseWitness(used):
-                how = "has the witness used" if used else "has votes of nodes alone"
-                fact(FactKind.QUORUM_CHANGED, f"an operator {how}", witness=int(used))
             case EndDrain(node, status, reason):
                 kind = FactKind.DRAIN_FAILED if status is DrainStatus.FAILED else FactKind.DRAIN_COMPLETED
                 fact(kind, reason, peer=node)

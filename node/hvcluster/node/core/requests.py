@@ -11,20 +11,18 @@ from typing import get_args
 
 from hvcluster.model.codec import Malformed, dump_tagged, load_tagged
 from hvcluster.model.facts import FactKind
+from hvcluster.model.properties import Properties
 from hvcluster.model.values import value
 from hvcluster.model.vocabulary import (
     NOBODY,
-    DrainStatus,
-    Failback,
     GroupState,
     Instant,
     MigrationState,
-    MoveKind,
     NodeId,
 )
 
 from . import resource_requests
-from .commands import BeginMove, ChangeGroup, Command, PauseNode, SetDesired
+from .commands import BeginMove, Command
 from .database import Database, Group
 from .decisions import Decision, Outcome, Watch, state_of
 from .effects import Reply
@@ -39,6 +37,7 @@ from .events import (
     RemoveAffinityRule,
     Request,
     SetAffinityRule,
+    SetClusterProperty,
     SetGroup,
     SetGroupOnline,
     SetNodePaused,
@@ -47,11 +46,14 @@ from .events import (
     SetResourceOnline,
     StopNode,
 )
+from .group_requests import set_group, set_online
 from .handover import cancelled
 from .membership_requests import add, evict
 from .messages import Forward, Forwarded
 from .outbox import Outbox
+from .pause_requests import pause
 from .placement import Candidates, Why, choose, conflict
+from .property_requests import set_property
 from .quarantine_request import clear_quarantine
 from .quorum_requests import QuorumRequests
 from .raft.state import RaftState
@@ -76,6 +78,7 @@ class Requests:
 
     __slots__ = (
         "_database",
+        "_made",
         "_me",
         "_out",
         "_patience_us",
@@ -96,7 +99,9 @@ class Requests:
         patience_us: int,
         out: Outbox,
         quorum: QuorumRequests,
+        made: Properties,
     ) -> None:
+        self._made = made
         self._me = me
         self._state = state
         self._database = database
@@ -167,15 +172,15 @@ class Requests:
             case MoveVolume():
                 decision = move_volume(self._database(), request, self.candidates().groups)
             case SetGroup():
-                decision = self._set_group(request)
+                decision = set_group(self._database(), request)
             case CancelMigration():
                 decision = self._cancel(request)
             case SetGroupOnline():
-                decision = self._set_online(request)
+                decision = set_online(self._database(), request)
             case SetResourceOnline() | FailResource():
                 decision = resource_requests.decide(self._database(), request)
             case SetNodePaused():
-                decision = self._pause(request)
+                decision = pause(self._database(), self.candidates().groups, request)
             case ClearQuarantine():
                 decision = clear_quarantine(self._database(), request)
             case SetNodeWeight():
@@ -186,6 +191,8 @@ class Requests:
                 decision = add(self._database(), request)
             case SetQuorum():
                 decision = self._quorum.configure(now, request)
+            case SetClusterProperty():
+                decision = set_property(self._database(), self._made, request)
             case SetAffinityRule():
                 decision = set_rule(self._database(), request)
             case RemoveAffinityRule():
@@ -274,88 +281,6 @@ class Requests:
             return Outcome(False, "no-candidate", text)
         rule = conflict(group.name, target, nodes)
         return Outcome(False, "refused", f"{rule} forbids {group.name} on node {target}") if rule else None
-
-    def _set_group(self, request: SetGroup) -> Decision:
-        database = self._database()
-        group = database.groups.get(request.group)
-        if group is None:
-            return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
-        unknown = sorted({*request.preferred, *request.possible} - set(database.members))
-        if unknown:
-            return Decision(Outcome(False, "unknown-node", f"there is no node {unknown[0]}"))
-        if request.possible and not set(request.preferred) <= set(request.possible):
-            text = "a preferred owner is not a possible one; make it possible, or do not prefer it"
-            return Decision(Outcome(False, "refused", text))
-        if request.possible and group.runs and group.owner not in request.possible:
-            text = f"{group.name} is on node {group.owner}, which would not be allowed; move it first"
-            return Decision(Outcome(False, "refused", text))
-        wanted = (request.policy, request.preferred, request.possible)
-
-        def watch(database: Database) -> Outcome | None:
-            found = database.groups.get(request.group)
-            definition = found.definition if found is not None else None
-            if definition is None or (definition.policy, definition.preferred, definition.possible) != wanted:
-                return None
-            return Outcome(True, "ok", f"{request.group} is as wished")
-
-        return Decision(None, (ChangeGroup(group.name, *wanted),), watch)
-
-    def _set_online(self, request: SetGroupOnline) -> Decision:
-        group = self._database().groups.get(request.group)
-        if group is None:
-            return Decision(Outcome(False, "unknown-group", f"there is no group {request.group!r}"))
-        wanted = GroupState.ONLINE if request.online else GroupState.OFFLINE
-
-        def watch(database: Database) -> Outcome | None:
-            now = database.groups.get(request.group)
-            if now is None or now.desired != request.online or now.state is not wanted:
-                return None
-            return Outcome(True, "ok", f"{now.name} is {state_of(now)}")
-
-        return Decision(None, (SetDesired(group.name, request.online),), watch)
-
-    def _pause(self, request: SetNodePaused) -> Decision:
-        database = self._database()
-        member = database.members.get(request.node)
-        if member is None:
-            return Decision(Outcome(False, "unknown-node", f"there is no node {request.node}"))
-        if request.paused and request.drain:
-            return self._drain(request, database)
-        back = [g for g in database.groups.values() if g.home == request.node and not request.paused]
-        commands: list[Command] = [PauseNode(request.node, request.paused, failback=request.failback)]
-        if request.failback is Failback.IMMEDIATE:
-            ready = [g for g in back if g.state is GroupState.ONLINE and g.moving_to == NOBODY]
-            cause = f"failback: node {request.node} is resumed"
-            live = MoveKind.LIVE
-            commands += [BeginMove(g.name, g.generation, request.node, cause, kind=live) for g in ready]
-
-        def watch(database: Database) -> Outcome | None:
-            member = database.members.get(request.node)
-            if member is None or member.paused != request.paused:
-                return None
-            return Outcome(True, "ok", f"node {request.node} is {'paused' if request.paused else 'resumed'}")
-
-        return Decision(None, tuple(commands), watch)
-
-    def _drain(self, request: SetNodePaused, database: Database) -> Decision:
-        node, before = request.node, database.members[request.node].drains
-        runs = [group.name for group in database.owned_by(node) if group.runs]
-        if runs and not request.force and all(other == node for other in self.candidates().groups):
-            text = f"no other node is able to take {', '.join(runs)}; resume or start one, or drain with force"
-            return Decision(Outcome(False, "no-candidate", text))
-
-        def watch(database: Database) -> Outcome | None:
-            member = database.members[node]
-            left = ", ".join(group.name for group in database.owned_by(node) if group.runs)
-            match member.drain:
-                case DrainStatus.COMPLETED if not left:
-                    return Outcome(True, "ok", f"node {node} is paused and drained")
-                case DrainStatus.FAILED if member.drains > before:
-                    return Outcome(False, "drain-failed", f"no other node could take {left}; node {node} stays paused")
-                case _:
-                    return None
-
-        return Decision(None, (PauseNode(node, True, drain=True, force=request.force),), watch)
 
     def look(self) -> None:
         """The database changed: answer what it now shows."""

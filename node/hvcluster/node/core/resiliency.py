@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvcluster.model.facts import FactKind
-from hvcluster.model.properties import Properties, Timing, resiliency_us
+from hvcluster.model.properties import Timing, resiliency_us
 from hvcluster.model.vocabulary import Incarnation, Instant, NodeId
 
 from .commands import Command, ForgetLosses, NodeDown, NodeIsolated, NodeReturned, QuarantineNode, ReleaseNode
@@ -20,6 +20,7 @@ from .heartbeats import Heartbeats
 from .outbox import Outbox
 from .presence import Presence
 from .replica import EVICTED, STOPPED_POLITELY
+from .settings import Settings
 
 ALWAYS = 2
 """ResiliencyLevel AlwaysIsolate; below it only a node that another one still hears is waited for."""
@@ -39,18 +40,18 @@ class Resiliency:
         "_me",
         "_out",
         "_presence",
-        "_properties",
         "_quarantined",
         "_refused",
+        "_settings",
         "_timing",
         "_waited_for",
     )
 
     def __init__(
-        self, me: NodeId, properties: Properties, timing: Timing, presence: Presence, beats: Heartbeats, out: Outbox
+        self, me: NodeId, settings: Settings, timing: Timing, presence: Presence, beats: Heartbeats, out: Outbox
     ) -> None:
         self._me = me
-        self._properties = properties
+        self._settings = settings
         self._timing = timing
         self._presence = presence
         self._beats = beats
@@ -116,7 +117,7 @@ class Resiliency:
         command = down[member.id]
         if command.reason in (STOPPED_POLITELY, EVICTED):
             return []
-        counts = self._properties.quarantine_threshold > 0 and not member.isolated and not member.outside
+        counts = self._settings.now.quarantine_threshold > 0 and not member.isolated and not member.outside
         command = down[member.id] = replace(command, sudden=counts, waited=member.isolated)
         if not self._may_wait(now, database, member):
             return []
@@ -129,7 +130,7 @@ class Resiliency:
             return False
         if not any(group.runs and self._left_us(now, group) > 0 for group in database.owned_by(member.id)):
             return False
-        return member.isolated or self._properties.resiliency_level >= ALWAYS or self._others_hear(member)
+        return member.isolated or self._settings.now.resiliency_level >= ALWAYS or self._others_hear(member)
 
     def _others_hear(self, member: Member) -> bool:
         """Whether a node that we hear hears the one we do not: they are apart, and it is not dead."""
@@ -143,7 +144,7 @@ class Resiliency:
     def _left_us(self, now: Instant, group: Group) -> int:
         """For how long the owner of a group is still waited for; the whole time when waiting has not begun."""
         since = self._isolated.get(group.owner, now)
-        return resiliency_us(self._properties, group.definition.resiliency_period_ms) - (now - since)
+        return resiliency_us(self._settings.now, group.definition.resiliency_period_ms) - (now - since)
 
     @property
     def waited_for(self) -> dict[NodeId, NodeDown]:
@@ -157,7 +158,7 @@ class Resiliency:
     # quarantine
 
     def _quarantine(self, now: Instant, database: Database) -> list[Command]:
-        threshold = self._properties.quarantine_threshold
+        threshold = self._settings.now.quarantine_threshold
         if not threshold:
             return []
         commands: list[Command] = []
@@ -180,7 +181,7 @@ class Resiliency:
                 and len(members) > 1
             ):
                 inside += 1
-                reason = f"it left suddenly {member.losses} times within {self._properties.quarantine_window_ms} ms"
+                reason = f"it left suddenly {member.losses} times within {self._settings.now.quarantine_window_ms} ms"
                 commands.append(QuarantineNode(member.id, member.losses, reason))
         return commands
 

@@ -46,6 +46,7 @@ from .outbox import Outbox
 from .placement import Bonds, Candidates, Choice, Why, blocked, bonds_of, choose, conflict, eligible
 from .preemption import make_room
 from .presence import Presence
+from .settings import Settings
 from .start_order import StartOrder
 from .vm_networks import VmNetworks
 
@@ -73,6 +74,7 @@ class Roles:
         "_places",
         "_preempted",
         "_presence",
+        "_settings",
         "_stranded",
         "_timing",
         "_tried",
@@ -85,6 +87,7 @@ class Roles:
         presence: Presence,
         database: Callable[[], Database],
         definition: ClusterDefinition,
+        settings: Settings,
         timing: Timing,
         out: Outbox,
     ) -> None:
@@ -93,7 +96,8 @@ class Roles:
         self._definition = definition
         self._timing = timing
         self._out = out
-        self._failures = Failures(definition.properties, timing)
+        self._settings = settings
+        self._failures = Failures(settings, timing)
         self._order = StartOrder(definition.sets, timing)
         self.failbacks = Failbacks()
         self.unmonitored: Callable[[Instant, Group], bool] = lambda _now, _group: False
@@ -104,7 +108,7 @@ class Roles:
         self._bonds_for: tuple[object, ...] = ()  # what they were made of
         self._candidates = Candidates.plain({})
         self._memory = {node.id: node.memory_mb for node in definition.nodes if node.memory_mb}
-        self._balancer = Balancer(definition.nodes, definition.properties, timing)
+        self._balancer = Balancer(definition.nodes, settings, timing)
         self._places = {node.id: node.place for node in definition.nodes if any(node.place)}
         self._networks = VmNetworks(definition.properties.profile, presence, timing, out)
         self._preempted: list[Preempt] = []
@@ -127,9 +131,9 @@ class Roles:
 
     def _look(self, database: Database, without: set[NodeId]) -> Candidates:
         classes = tuple((g.name, g.definition.policy.anti_affinity_class_names) for g in database.groups.values())
-        wishes = (database.rules, *classes)
+        enforced = self._settings.now.cluster_enforced_anti_affinity
+        wishes = (enforced, database.rules, *classes)
         if wishes != self._bonds_for:
-            enforced = self._definition.properties.cluster_enforced_anti_affinity
             definitions = [group.definition for group in database.groups.values()]
             self._bonds, self._bonds_for = bonds_of(definitions, database.rules, enforced), wishes
         where: dict[str, NodeId] = {}
@@ -267,7 +271,7 @@ class Roles:
             return None
         # A VM whose live migration has just failed leaves all the same: it is saved, and goes on on the other node.
         tried = self._tried.get(group.name) == group.generation and group.migration is MigrationState.FAILURE
-        kind = leaving_by(group.definition.policy, self._definition.properties, drained=drained)
+        kind = leaving_by(group.definition.policy, self._settings.now, drained=drained)
         kind = MoveKind.QUICK if tried and kind is MoveKind.LIVE else kind
         self._tried[group.name] = group.generation
         return BeginMove(group.name, group.generation, choice.owner, cause, home, kind)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hvcluster.model.definition import TagWitnessKind
 from hvcluster.model.policy import AffinityRule, Policy
+from hvcluster.model.properties import Changes
 from hvcluster.model.vocabulary import (
     DrainStatus,
     Generation,
@@ -117,5 +118,6 @@ class View:
     paths: tuple[tuple[PathName, bool], ...]
     runs: tuple[RunView, ...]
     forced: bool
+    changes: Changes
     rules: tuple[AffinityRule, ...]
     volumes: tuple[VolumeView, ...]

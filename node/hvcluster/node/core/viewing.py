@@ -111,6 +111,7 @@ def view_of(core: NodeCore, now: Instant) -> View:
             for run in core.groups.runs.values()
         ),
         forced=database.forced,
+        changes=database.changes,
         rules=database.rules,
         volumes=tuple(core.volumes.views()),
     )
@@ -137,7 +138,7 @@ def _node(member: Member, votes: bool, forced: bool) -> NodeView:
 
 def _groups(core: NodeCore, unmonitored: set[NodeId]) -> tuple[GroupView, ...]:
     groups = core.replica.database.groups
-    let = admitted(groups, core.definition.properties)
+    let = admitted(groups, core.settings.now)
     return tuple(
         _group(group, unmonitored, _migration(core, group), group.migrates and group.name not in let)
         for group in groups.values()

@@ -51,7 +51,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "add": ("belonging", "add", "Add a node to the cluster."),
     "remove": ("belonging", "remove", "Evict a node, or remove an affinity rule."),
     "clear": ("belonging", "clear", "Clear an evicted node of its cluster configuration."),
-    "set": ("wishes", "set_", "Change a VM's policy, votes or quorum while the cluster runs."),
+    "set": ("wishes", "set_", "Change a VM's policy, properties, votes or quorum."),
     "online": ("work", "online", "Bring a VM, group or resource online that was taken offline."),
     "offline": ("work", "offline", "Take a VM (saved, usually), group or resource offline, and keep it so."),
     "pause": ("work", "pause", "Let a node take no more VMs."),

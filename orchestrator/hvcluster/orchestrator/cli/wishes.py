@@ -1,4 +1,4 @@
-"""`hvc set group|node|quorum|affinityrule`, `hvc update`: what changes while the cluster runs.
+"""`hvc set group|node|cluster|quorum|affinityrule`, `hvc update`: what changes while the cluster runs.
 
 Law: words into requests; what makes sense is for `model.policy_file` and the leader to say.
 """
@@ -83,6 +83,36 @@ def node(name: str, weight: int, choice: Choice) -> None:
     ids = {each.name.lower(): int(each.id) for each in choice.driver().definition.nodes}
     vote = node_pb2.SetNodeWeightRequest(node=_node(name, ids), weight=weight)
     click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(set_node_weight=vote), choice)))
+
+
+@set_.command("cluster")
+@click.argument("wishes", nargs=-1, required=True, metavar="PROPERTY=VALUE...")
+@lab_options
+def cluster(wishes: tuple[str, ...], choice: Choice) -> None:
+    """Change properties of the cluster that may change while it runs; `hvc get cluster -o yaml` shows all.
+
+    \b
+    hvc set cluster lower_quorum_priority_node_id=2
+    hvc set cluster AutoBalancerMode=0 QuarantineThreshold=5
+    """
+    from hvcluster.model.properties import CHANGEABLE
+    from hvcluster.v1 import node_pb2
+
+    known = {name.replace("_", ""): name for name in CHANGEABLE}
+    asked: dict[str, int] = {}
+    for wish in wishes:
+        key, text = _split(wish)
+        name = known.get(key.lower().replace("_", ""))
+        if name is None:
+            remedy = near(key, CHANGEABLE) or f"these change while it runs: {', '.join(CHANGEABLE)}"
+            raise Failure(Exit.USAGE, f"{key!r} does not change while the cluster runs", remedy)
+        words = {"true": 1, "false": 0}
+        if text.lower() not in words and not text.lstrip("-").isdecimal():
+            raise Failure(Exit.USAGE, f"{text!r} is no value of {name}", "write a whole number, true or false")
+        asked[name] = words[text.lower()] if text.lower() in words else int(text[:18])
+    for name, value in asked.items():
+        wanted = node_pb2.SetClusterPropertyRequest(name=name, value=value)
+        click.echo(asyncio.run(_asked(node_pb2.OperatorRequest(set_cluster_property=wanted), choice)))
 
 
 @set_.command("quorum")
