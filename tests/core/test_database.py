@@ -238,7 +238,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(commands, max_size=40), st.integers(0, 40))
-@pytest.mark.conforms("form-and-join")
+@pytest.mark.conforms("database")
 def test_equal_logs_give_equal_databases_with_or_without_a_snapshot(log: list[Command], cut: int) -> None:
     """Raft's state machine safety rests on it: a snapshot in the middle makes no difference, to a byte."""
     definition = replace(cluster(3, vms=2), volumes=volumes_of(1, LunId(9)))

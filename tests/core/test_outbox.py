@@ -45,7 +45,7 @@ def test_an_event_starts_with_an_empty_outbox() -> None:
     assert out.take() == []
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("event-log")
 def test_a_fact_carries_node_instant_and_reason() -> None:
     """Cores and shells: every state change is recorded once, with a reason an administrator understands."""
     out = Outbox(NodeId(3))

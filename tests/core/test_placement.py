@@ -32,7 +32,7 @@ def owner(choice: Choice | None) -> NodeId:
     return choice.owner
 
 
-@pytest.mark.conforms("owners")
+@pytest.mark.conforms("preferred-owners")
 def test_after_a_failure_the_list_goes_on_from_the_current_owner() -> None:
     """6.5 A, scenario 1: with the list A, C, E, B, D, F a failure on C goes to E, and one on E to B."""
     listed = group(A, C, E, B, D, F)
@@ -41,7 +41,7 @@ def test_after_a_failure_the_list_goes_on_from_the_current_owner() -> None:
         assert owner(choose(listed, E, why, nodes(A, B, C, D, F), leave=True)) == B
 
 
-@pytest.mark.conforms("owners")
+@pytest.mark.conforms("preferred-owners")
 def test_nodes_that_are_not_listed_follow_by_id() -> None:
     """6.5 A: the preferred owners in order, then the rest by node id, and round again."""
     listed = group(C, A)
@@ -61,7 +61,7 @@ def test_a_failed_node_without_a_list_gives_to_the_one_with_fewest_groups() -> N
     assert owner(choose(group(), A, Why.NODE_FAILURE, nodes(B, C, D, B=2, C=1, D=1), leave=True)) == C
 
 
-@pytest.mark.conforms("owners")
+@pytest.mark.conforms("preferred-owners")
 def test_best_possible_node_is_always_from_the_top_of_the_list() -> None:
     """6.5 D: a move to the best possible node starts from the top."""
     assert owner(choose(group(A, C, E), C, Why.MOVE, nodes(A, B, E), leave=True)) == A
@@ -73,7 +73,7 @@ def test_a_forming_cluster_gives_a_group_back_to_its_last_owner() -> None:
     assert owner(choose(group(), C, Why.START, nodes(A, B, A=1), leave=False)) == B
 
 
-@pytest.mark.conforms("owners")
+@pytest.mark.conforms("possible-owners")
 def test_without_a_node_that_may_there_is_no_choice() -> None:
     """6.5: a group that nobody may own waits."""
     assert choose(group(), A, Why.NODE_FAILURE, nodes(), leave=True) is None
@@ -86,7 +86,7 @@ lists = st.lists(st.sampled_from((A, B, C, D, E, F)), unique=True)
 
 
 @given(lists, sets, st.sampled_from((NOBODY, A, B, C, D)), st.sampled_from(Why), sets, st.booleans())
-@pytest.mark.conforms("owners")
+@pytest.mark.conforms("possible-owners")
 def test_any_choice_is_a_node_that_may_and_is_explained(
     preferred: list[NodeId], possible: set[NodeId], current: NodeId, why: Why, able: set[NodeId], leave: bool
 ) -> None:

@@ -115,7 +115,7 @@ def test_taking_over_a_log_forgets_ours_whole() -> None:
 
 
 @given(st.tuples(st.integers(0, 5), st.integers(0, 5)), st.lists(st.integers(1, 3), max_size=5))
-@pytest.mark.conforms("form-and-join")
+@pytest.mark.conforms("database")
 def test_up_to_date_means_last_term_first_then_length(other: tuple[int, int], terms: list[int]) -> None:
     """Raft 5.4.1: the log with the later last term is newer; with equal terms, the longer one."""
     log = Log(START, Outbox(NodeId(1)))

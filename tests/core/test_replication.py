@@ -106,7 +106,7 @@ def test_any_follower_of_figure_7_is_brought_in_line(name: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(1, 4), max_size=14), st.lists(st.integers(1, 4), max_size=14), st.integers(0, 14))
-@pytest.mark.conforms("form-and-join")
+@pytest.mark.conforms("database")
 def test_any_two_logs_become_one(ours: list[int], theirs: list[int], common: int) -> None:
     """Log matching (5.3): whatever two logs with a common beginning differ in, the follower ends with the leader's."""
     mine = sorted(ours)

@@ -261,6 +261,7 @@ def planned(made: Database, *able: int, balances: bool = True) -> list[tuple[str
     return [(command.volume, int(command.owner)) for command in commands]
 
 
+@pytest.mark.conforms("csv-distribution")
 def test_coordinators_are_dealt_out_evenly_and_fail_over() -> None:
     """5.4: one coordinator per volume; spread evenly, and rebalanced when a node joins (2012 R2 and later)."""
     volumes = tuple(Volume(f"Volume{n}") for n in range(1, 5))

@@ -97,7 +97,7 @@ def test_every_step_changes_one_voter_and_keeps_majorities_together() -> None:
     assert len(seen) > 20
 
 
-@pytest.mark.conforms("node-weight", "quorum-modes")
+@pytest.mark.conforms("node-weight", "quorum-online")
 def test_what_an_operator_takes_away_goes_one_vote_at_a_time() -> None:
     """NodeWeight 0 and a witness that is given up, in every mode: single steps to where none of them votes.
 
@@ -139,7 +139,7 @@ def test_a_vote_is_given_only_to_a_node_whose_log_has_caught_up() -> None:
             assert set(step.configuration.voters) - set(before.voters) <= set(knows.ready)
 
 
-@pytest.mark.conforms("dynamic-quorum", "dynamic-witness")
+@pytest.mark.conforms("dynamic-quorum", "dynamic-witness", "tie-breaker")
 def test_steps_come_to_an_end_and_where_they_end_is_right() -> None:
     """wsfc.md 3.3: who is up votes, and the number of votes ends odd wherever it can."""
     for start, knows in everything(4):
@@ -183,7 +183,7 @@ def test_a_node_on_a_new_disk_never_has_two_votes() -> None:
     assert voter(3, 1) in here.voters
 
 
-@pytest.mark.conforms("dynamic-witness")
+@pytest.mark.conforms("tie-breaker")
 def test_the_tie_breaker_is_the_node_the_operator_named() -> None:
     """wsfc.md 3.3 (5): LowerQuorumPriorityNodeID goes without a vote first, but never the leader."""
     four = tuple(voter(n) for n in (1, 2, 3, 4))

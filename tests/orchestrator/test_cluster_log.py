@@ -44,7 +44,7 @@ VERBOSE = fact("TERM_SEEN", "[CORE] a newer term was seen: because", after_us=10
 ALL = (DOWN, GONE, TAKEN, WITNESS, VERBOSE)
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("cluster-log")
 def test_a_line_has_the_form_of_the_product() -> None:
     """Process and thread in hexadecimal, GMT to the millisecond, the level padded to five, the component."""
     assert cluster_log.line(DOWN, definition()) == (
@@ -56,14 +56,14 @@ def test_a_line_has_the_form_of_the_product() -> None:
             assert LINE.fullmatch(cluster_log.line(each, definition(profile)))
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("cluster-log")
 def test_disk_lines_name_their_resource() -> None:
     """`[RES] Physical Disk <name>:` before what happened, as the product writes it."""
     assert "[RES] Physical Disk <Cluster Disk 2>: the disk" in cluster_log.line(TAKEN, definition())
     assert "[RES] Physical Disk <Quorum Disk>: this node" in cluster_log.line(WITNESS, definition())
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("cluster-log")
 def test_from_2016_on_the_log_has_sections_and_marks_verbose_lines() -> None:
     """Before 2016 a log is lines alone, and verbose ones come at log level 4 only."""
     old = list(cluster_log.of_node(ALL, definition("ws2012r2"), NodeId(1)))
@@ -77,7 +77,7 @@ def test_from_2016_on_the_log_has_sections_and_marks_verbose_lines() -> None:
     assert list(cluster_log.of_node(ALL, definition(), NodeId(2))) == [], "a node's log is its own"
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("event-log")
 def test_an_event_is_a_fact_with_an_id() -> None:
     """One event per fact that carries an id, with the product's level and channel; other facts are none."""
     (entry,) = event_log.entries(ALL, definition())

@@ -200,7 +200,7 @@ def test_a_paused_node_takes_no_vm_until_it_is_resumed(lab: Lab) -> None:
     assert lab.d1()["owner"] == "HyperV-2"
 
 
-@pytest.mark.conforms("drain", "failure-policies")
+@pytest.mark.conforms("drain", "failback")
 def test_a_node_is_drained_and_gets_its_vm_back_by_its_policy(lab: Lab) -> None:
     """7.1: pause -Drain returns when nothing runs there; resume -Failback Policy brings back what may return."""
     owner = lab.d1()["owner"]
@@ -235,7 +235,7 @@ def test_an_update_goes_round_the_nodes_and_loses_nobody(lab: Lab) -> None:
     assert (refused.returncode, "not updated: " in refused.stderr) == (Exit.REFUSED, True)
 
 
-@pytest.mark.conforms("oracle-11", "failure-policies")
+@pytest.mark.conforms("oracle-11", "restart-policy")
 def test_a_crashed_vm_is_restarted_where_it_was(lab: Lab) -> None:
     """Oracle 11, from the command line: another generation on the same node."""
     before = lab.d1()
@@ -303,7 +303,7 @@ def test_a_service_in_a_vm_counts_once_it_is_monitored(lab: Lab) -> None:
         assert time.monotonic() < end, lab.d1()
 
 
-@pytest.mark.conforms("form-and-join")
+@pytest.mark.conforms("database")
 def test_settings_of_a_backup_are_put_back_on_every_node(lab: Lab, tmp_path: Path) -> None:
     """An authoritative restore: what was set since is gone everywhere, and the VM has not been touched."""
     kept = str(tmp_path / "kept.json")

@@ -30,7 +30,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     assert marked(made.folder) == []
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("cluster-log")
 def test_the_log_of_a_dead_node_can_be_read(lab: Lab, tmp_path: Path) -> None:
     """Get-ClusterLog: one file per node, that of the killed one among them, every line in the product's form."""
     listed = lab.ok("get", "log", "--destination", str(tmp_path)).splitlines()
@@ -49,7 +49,7 @@ def test_the_log_of_a_dead_node_can_be_read(lab: Lab, tmp_path: Path) -> None:
     assert lab.ok("get", "log", "-n", "1", "--time-span", "0.0001") == "", "nothing was written by the dead since"
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("event-log")
 def test_events_are_told_with_ids_and_nodes(lab: Lab) -> None:
     """1135 for the node that was lost, 1641 for its role; filters by id, node and time."""
     rows = [json.loads(line) for line in lab.ok("get", "events", "--json").splitlines()]
@@ -71,7 +71,7 @@ def test_events_are_told_with_ids_and_nodes(lab: Lab) -> None:
         assert lab.run("get", "events", *arguments).returncode == status
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("event-log")
 def test_why_a_group_is_where_it_is(lab: Lab) -> None:
     """`hvc why`: the kill, who noticed, who decided by which rule, the preemption and the VM, of real processes."""
     account = json.loads(lab.ok("why", "d1", "--json"))

@@ -78,7 +78,7 @@ def test_of_two_nodes_without_a_witness_the_survivor_stops_unless_it_had_the_vot
     assert len(nodes(facts, FactKind.QUORUM_LOST, 1177)) == lost
 
 
-@pytest.mark.conforms("logs")
+@pytest.mark.conforms("event-log")
 def test_a_lost_node_and_its_groups_are_told_under_the_ids_of_the_product() -> None:
     """Event log: 1135 for the node from each survivor, 1641 once for each group that moved; for nobody else."""
     facts = told("node-killed", MODERN)
@@ -129,7 +129,7 @@ def test_a_cluster_leaves_the_forced_state_when_enough_votes_are_there() -> None
 
 
 @pytest.mark.parametrize("profile", [STATIC, MODERN])
-@pytest.mark.conforms("oracle-6", "usb-witness")
+@pytest.mark.conforms("oracle-6", "usb-witness", "file-share-majority")
 def test_of_two_halves_the_one_with_the_lock_of_the_file_share_lives(profile: str) -> None:
     """Oracle 6: four nodes, two and two; the other side waits 6 s, is refused (1564), records 1177 and stops."""
     facts = told("even-split-file-share", profile)

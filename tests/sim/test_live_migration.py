@@ -107,7 +107,7 @@ def test_memory_on_a_slow_network_arrives_all_the_same() -> None:
     assert world.events - events < 60 * 1000
 
 
-@pytest.mark.conforms("live-migration-2012", "parallel-migrations")
+@pytest.mark.conforms("concurrent-migration", "parallel-migrations")
 @pytest.mark.parametrize(("profile", "at_once"), [("ws2012r2", 2), ("ws2022", 1)])
 def test_excess_migrations_wait_for_their_turn(profile: str, at_once: int) -> None:
     """8 LM concurrency: two per host, excess queued; from 2022 on one in the whole cluster, which outranks that."""
@@ -136,7 +136,7 @@ def test_a_drained_node_has_its_vms_live_migrated() -> None:
     assert {name: world.machines[NodeId(node)].guests[name].guest.boots for name, node in where.items()} == boots
 
 
-@pytest.mark.conforms("live-migration-transport")
+@pytest.mark.conforms("compressed-migration")
 @pytest.mark.parametrize(("option", "mib"), [(0, 128), (1, 64)])
 def test_compressed_memory_is_half_as_many_bytes(option: int, mib: int) -> None:
     """2012 R2: a choice of transport; compressed memory is copied in half the time."""

@@ -112,7 +112,7 @@ def test_what_a_rule_forbids_everywhere_else_fails_a_drain() -> None:
     assert again.code == "drain-failed", "a second drain is a drain of its own, not the memory of the first"
 
 
-@pytest.mark.conforms("failure-policies")
+@pytest.mark.conforms("failback")
 def test_a_group_goes_back_in_its_window_only() -> None:
     """6.8: the preferred node is back at one o'clock; the window opens at three."""
     policy = Policy(auto_failback=True, failback_window_start=3, failback_window_end=4)
@@ -126,7 +126,7 @@ def test_a_group_goes_back_in_its_window_only() -> None:
     assert owners(world) == {"D1": ONE}
 
 
-@pytest.mark.conforms("failure-policies")
+@pytest.mark.conforms("failback")
 def test_what_an_operator_moved_is_not_taken_back() -> None:
     """6.8: failback follows the return of a node, not a move; a new leader makes no difference."""
     world = lab(1, nodes=3, preferred=(1, 2), D1=Policy(auto_failback=True))
@@ -209,7 +209,7 @@ def test_what_is_so_already_is_answered_at_once() -> None:
         assert asked(world, request, seconds=2).ok
 
 
-@pytest.mark.conforms("failure-policies")
+@pytest.mark.conforms("failover-budget")
 def test_a_failed_group_is_tried_at_once_when_an_operator_wants_it_online() -> None:
     """Start-ClusterGroup does not wait for RetryPeriodOnFailure."""
     world = lab(1, 2, D1=Policy(restart_threshold=0))
@@ -242,7 +242,7 @@ def test_a_policy_is_changed_while_the_cluster_runs_and_nonsense_is_refused() ->
     assert owners(world)["D1"] == THREE, "no restart where it was: on from its owner in the list"
 
 
-@pytest.mark.conforms("priorities")
+@pytest.mark.conforms("preemption")
 def test_room_is_made_on_the_node_that_a_rule_asks_for() -> None:
     """6.7 with 6.6: other nodes have room and may not take it; the one that may is full, and a lesser VM leaves it."""
     together = AffinityRule("pair", RuleKind.SAME_NODE, ("D1", "D3"))
@@ -260,7 +260,7 @@ def test_room_is_made_on_the_node_that_a_rule_asks_for() -> None:
     assert [f.get("group") for f in world.facts if f.kind is FactKind.GROUP_PREEMPTED] == ["D2"]
 
 
-@pytest.mark.conforms("priorities")
+@pytest.mark.conforms("preemption")
 def test_room_that_is_being_made_is_not_given_to_those_who_had_to_go() -> None:
     """Two small VMs leave for a larger one, and one of them is off long before the other: it does not come back then.
 

@@ -107,7 +107,7 @@ def test_four_vms_of_a_dead_host_are_shared_out_after_detection_and_regroup(prof
     assert Counter(owners(world).values()) == {2: 2, 3: 2}
 
 
-@pytest.mark.conforms("oracle-1", "compute-resiliency")
+@pytest.mark.conforms("oracle-1", "isolated")
 def test_a_dead_host_is_isolated_and_its_vms_fail_over_four_minutes_later() -> None:
     """Oracle 1, ws2016: 1673 and 1681 after 10 s, the VMs stay assigned for 240 s, then 1135, 1682, two VMs each."""
     world = running(Plan(nodes=3, vms=4, witness=False, profile="ws2016"), 1, 1, 1, 1)
@@ -132,7 +132,7 @@ def test_a_dead_host_is_isolated_and_its_vms_fail_over_four_minutes_later() -> N
 
 
 @pytest.mark.parametrize("victim", [1, 3])
-@pytest.mark.conforms("compute-resiliency")
+@pytest.mark.conforms("unmonitored", "isolated")
 def test_vms_of_a_node_that_is_back_in_time_have_never_stopped(victim: int) -> None:
     """A node without network is isolated and its VMs go on; heard again after 2 min it is a member as before, 1680."""
     world = running(Plan(nodes=3, vms=3, profile="ws2016"), 1, 2, 3)
@@ -153,7 +153,7 @@ def test_vms_of_a_node_that_is_back_in_time_have_never_stopped(victim: int) -> N
     assert len(leader(world).core.state.log.configuration.voters) == 3, "its vote is back"
 
 
-@pytest.mark.conforms("compute-resiliency")
+@pytest.mark.conforms("unmonitored")
 def test_an_isolated_node_turns_its_vms_off_when_the_period_is_over() -> None:
     """Nobody else may own the VM, so nobody fences it: the node's own clock ends it, and it boots when it is back."""
     definition = Plan(nodes=3, vms=3, profile="ws2016").definition()
@@ -174,7 +174,7 @@ def test_an_isolated_node_turns_its_vms_off_when_the_period_is_over() -> None:
     assert world.judge.problems() == []
 
 
-@pytest.mark.conforms("compute-resiliency")
+@pytest.mark.conforms("isolated")
 def test_a_vm_with_a_period_of_its_own_fails_over_by_that() -> None:
     """ResiliencyPeriod 0 of one VM: it fails over at once, while its host is waited for because of the other one."""
     definition = Plan(nodes=3, vms=2, witness=False, profile="ws2016").definition()
@@ -190,7 +190,7 @@ def test_a_vm_with_a_period_of_its_own_fails_over_by_that() -> None:
     assert owners(world)["D2"] in (2, 3)
 
 
-@pytest.mark.conforms("compute-resiliency")
+@pytest.mark.conforms("isolated")
 def test_a_service_that_starts_again_is_not_waited_for() -> None:
     """The VMs died with the old life of the service: 1682 at once, and they boot again."""
     world = running(Plan(nodes=3, vms=3, profile="ws2016"), 1, 2, 3)
@@ -205,7 +205,7 @@ def test_a_service_that_starts_again_is_not_waited_for() -> None:
     assert leader(world).core.replica.database.groups["D3"].generation == 2
 
 
-@pytest.mark.conforms("compute-resiliency")
+@pytest.mark.conforms("unmonitored")
 def test_a_cluster_without_quorum_runs_its_vms_for_the_period_and_goes_on_when_it_is_back() -> None:
     """Every node is alone: VMs go on unmonitored, and none of them has stopped when the network is mended in time."""
     world = running(Plan(nodes=3, vms=3, witness=False, profile="ws2016"), 1, 2, 3)
@@ -262,7 +262,7 @@ def test_of_five_nodes_with_dynamic_votes_four_are_stopped_and_the_last_one_serv
 
 
 @BOTH
-@pytest.mark.conforms("oracle-13", "failure-policies")
+@pytest.mark.conforms("oracle-13", "failover-budget")
 def test_a_group_that_fails_everywhere_is_left_alone_for_an_hour(profile: str) -> None:
     """Oracle 13: a restart, nodes - 1 failovers; then 1254 and Failed, and an hour later there is another try."""
     plan = Plan(nodes=3, vms=2, profile=profile, properties=(("retry_period_on_failure_ms", 3_600_000),))
@@ -392,7 +392,7 @@ def test_a_node_without_weight_is_a_member_and_never_votes() -> None:
     assert world.judge.counts.get("VOTES_CHANGED", 0) == 0
 
 
-@pytest.mark.conforms("owners")
+@pytest.mark.conforms("preferred-owners", "possible-owners")
 def test_a_group_goes_down_its_list_and_never_to_a_node_that_may_not_own_it() -> None:
     """Preferred owners are asked in their order, whatever else they have; the last possible owner is waited for."""
     at_once = (("resiliency_default_period_ms", 0),)

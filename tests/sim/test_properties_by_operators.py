@@ -18,7 +18,7 @@ from tests.sim.test_oracles import leader, since, wait
 from tests.sim.test_votes_by_operators import database, lab, votes
 
 
-@pytest.mark.conforms("dynamic-witness")
+@pytest.mark.conforms("tie-breaker")
 def test_who_goes_without_a_vote_in_a_tie_is_chosen_while_the_cluster_runs() -> None:
     """LowerQuorumPriorityNodeID: the vote moves at once, and again; the leader's own never goes."""
     world = lab(4, witness=False)

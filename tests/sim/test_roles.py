@@ -133,7 +133,7 @@ def test_what_depends_on_a_failed_resource_is_offline_before_it_is_restarted() -
     assert shop(world).generation == 1
 
 
-@pytest.mark.conforms("failure-policies")
+@pytest.mark.conforms("restart-policy", "failover-budget")
 def test_a_role_fails_over_once_the_restarts_of_a_resource_are_spent() -> None:
     """RestartThreshold 1 within RestartPeriod: the second failure takes the whole group to another node."""
     world = lab()
@@ -263,7 +263,7 @@ def test_a_planned_move_takes_a_role_offline_before_it_comes_online_elsewhere() 
     assert shop(world).resources[0].state is ResourceState.ONLINE
 
 
-@pytest.mark.conforms("compute-resiliency")
+@pytest.mark.conforms("unmonitored")
 def test_resources_end_with_quorum_although_their_monitor_hangs_and_vms_go_on() -> None:
     """A node that is cut off ends its roles at once, whether calls return or not; its VM has four minutes."""
     plan = Plan(nodes=3, vms=1, profile="ws2016").definition()

@@ -50,7 +50,7 @@ def states(world: World) -> dict[int, VolumeState]:
     }
 
 
-@pytest.mark.conforms("csv", "csv-2012r2")
+@pytest.mark.conforms("csv", "csv-state")
 def test_all_nodes_write_to_one_volume_at_once() -> None:
     """5.4 CSV: all nodes are registrants and do direct I/O; each says how it reaches the volume."""
     world = lab(1, 2, 3)
@@ -63,7 +63,7 @@ def test_all_nodes_write_to_one_volume_at_once() -> None:
     assert world.clients.acknowledged_count > before + 3 * 150
 
 
-@pytest.mark.conforms("csv", "csv-2012r2")
+@pytest.mark.conforms("csv-coordinator")
 def test_the_coordinator_fails_over_and_no_vm_notices() -> None:
     """5.4: another node coordinates the volume when its coordinator dies; with direct I/O nobody has to wait for it."""
     world = lab(2, 3)
@@ -138,7 +138,7 @@ def test_a_second_path_is_used_once_the_key_stands_on_both() -> None:
     assert len(world.machines[ONE].guests["D1"].guest._paths) == 2
 
 
-@pytest.mark.conforms("csv", "csv-2012r2")
+@pytest.mark.conforms("csv-coordinator")
 def test_an_operator_lets_another_node_coordinate_a_volume() -> None:
     """Move-ClusterSharedVolume: the VMs notice nothing, and where it was put it stays until that node fails."""
     definition = Plan(nodes=3, vms=3, volumes=2, on_volumes=3).definition()

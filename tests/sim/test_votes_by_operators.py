@@ -127,7 +127,7 @@ def test_the_last_vote_stays() -> None:
     assert (database(world), votes(world)) == before
 
 
-@pytest.mark.conforms("quorum-modes")
+@pytest.mark.conforms("quorum-online", "disk-majority")
 @pytest.mark.parametrize("static", [False, True])
 def test_the_witness_is_given_up_and_used_again(static: bool) -> None:
     """Set-ClusterQuorum -NodeMajority and back: the votes of nodes alone count, and then the witness's again."""
@@ -143,7 +143,7 @@ def test_the_witness_is_given_up_and_used_again(static: bool) -> None:
     assert owners(world) == before
 
 
-@pytest.mark.conforms("quorum-modes")
+@pytest.mark.conforms("quorum-online", "disk-majority")
 def test_a_witness_that_is_needed_is_not_given_up() -> None:
     """Static quorum, two nodes of which one is dead: the witness has the second vote; refused, and nothing changes."""
     world = lab(2, witness=True, static=True)
@@ -155,7 +155,7 @@ def test_a_witness_that_is_needed_is_not_given_up() -> None:
     assert (database(world), votes(world)) == before
 
 
-@pytest.mark.conforms("quorum-modes")
+@pytest.mark.conforms("quorum-online", "node-majority")
 def test_there_is_no_witness_to_use_where_none_was_made() -> None:
     """A cluster without a witness cannot begin to use one; nothing changes."""
     world = lab(3, witness=False)
