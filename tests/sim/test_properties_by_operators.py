@@ -94,3 +94,21 @@ def test_what_may_change_are_properties_with_limits_or_truths() -> None:
         value = getattr(plain, name)
         assert isinstance(value, bool) is (name not in LIMITS)
     assert not [name for name in CHANGEABLE if name.endswith("_ms") or "subnet" in name]
+
+
+def test_quarantine_that_is_switched_off_ends_when_it_would_have_ended() -> None:
+    """QuarantineThreshold 0: nobody is quarantined any more, and who is inside is not forgotten there."""
+    short = (("quarantine_threshold", 1), ("quarantine_duration_ms", 120_000), ("resiliency_level", 0))
+    world = World(Plan(nodes=3, vms=3, profile="ws2016", properties=short).definition(), 1)
+    world.start()
+    wait(world, 60)
+    lost = next(machine for machine in world.machines.values() if machine.node != leader(world).node)
+    lost.kill()
+    wait(world, 30)
+    lost.start()
+    wait(world, 30)
+    assert leader(world).core.replica.database.members[lost.node].quarantined
+    assert asked(world, ev.SetClusterProperty("quarantine_threshold", 0), seconds=5).ok
+    wait(world, 150)
+    assert lost.core.replica.member
+    assert world.judge.problems() == []

@@ -21,7 +21,8 @@ CHANGES: Final = (
     ("lower_quorum_priority_node_id", 0.0), ("lower_quorum_priority_node_id", 1.0),
     ("lower_quorum_priority_node_id", 2.0), ("cluster_enforced_anti_affinity", 0.0),
     ("cluster_enforced_anti_affinity", 1.0), ("maximum_parallel_migrations", 1.0), ("auto_balancer_mode", 2.0),
-    ("quarantine_threshold", 2.0), ("failover_threshold", 1.0), ("move_type_threshold", 3001.0),
+    ("quarantine_threshold", 2.0), ("quarantine_threshold", 0.0),
+    ("failover_threshold", 1.0), ("move_type_threshold", 3001.0),
 )  # fmt: skip
 """What an operator makes of the properties of the cluster."""
 

@@ -71,9 +71,9 @@ class SimMonitor:
 
     def call(self, effect: ef.CallResource) -> None:
         """CallResource."""
-        self._world.judge.roles.called(self._machine, effect)
         if self._dead:
             return
+        self._world.judge.roles.called(self._machine, effect)
         key = (effect.group, effect.resource.name)
         hosted = self.hosted.setdefault(key, Hosted(effect.generation))
         if effect.entry in (Entry.ONLINE, Entry.OFFLINE, Entry.TERMINATE):
@@ -93,7 +93,9 @@ class SimMonitor:
             self._world.after(REBORN_US, self._reborn, self._machine.life)
 
     def _reborn(self, life: int) -> None:
-        if self._machine.life == life:
+        if self._machine.life == life and self._machine.frozen:
+            self._world.after(REBORN_US, self._reborn, life)  # it is its node that starts another one
+        elif self._machine.life == life:
             self._dead = False
             self._machine.deliver(ev.MonitorDied("its process has ended"))
 

@@ -283,13 +283,14 @@ class Strikes:
             world.after(60 * US_PER_S, self._join_all)
 
     def _let_all_in(self) -> None:
-        """An operator asks until nobody is paused or evicted: who asks a node that has just started is refused."""
+        """An operator asks until nobody is paused, evicted or quarantined; who asks a node too early is refused."""
         leader = self.leader()
         if leader is not None and leader.core.state.log.term_at(leader.core.state.commit) != leader.core.state.term:
             leader = None  # it has just been elected: its database is not up to date before it has committed an entry
         members = leader.core.replica.database.members.values() if leader is not None else ()
         wishes: list[ev.Request] = [ev.SetNodePaused(m.id, False) for m in members if m.paused]
         wishes += [ev.AddNode(m.id) for m in members if m.outside]
+        wishes += [ev.ClearQuarantine(m.id) for m in members if m.quarantined]
         for wish in wishes:
             if leader is not None:
                 self.ask(leader, wish)

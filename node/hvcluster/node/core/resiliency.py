@@ -159,8 +159,6 @@ class Resiliency:
 
     def _quarantine(self, now: Instant, database: Database) -> list[Command]:
         threshold = self._settings.now.quarantine_threshold
-        if not threshold:
-            return []
         commands: list[Command] = []
         members = {member.id: member for member in database.members.values() if not member.outside}
         inside = sum(1 for member in members.values() if member.quarantined)
@@ -175,7 +173,7 @@ class Resiliency:
             if len(recent) < member.losses:
                 commands.append(ForgetLosses(member.id, member.losses, len(recent)))
             elif (
-                member.losses >= threshold
+                0 < threshold <= member.losses
                 and (member.isolated or not member.up)
                 and inside < max(1, len(members) // QUARANTINED_SHARE)
                 and len(members) > 1
