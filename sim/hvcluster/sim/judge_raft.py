@@ -260,6 +260,7 @@ class Consensus:
         for index in range(max(done, log.snapshot_index) + 1, core.replica.applied + 1):
             self._applied_entry(machine.node, log.entry(index), history)
         self._applied[key] = core.replica.applied
+        self._world.judge.roles.compare(core.replica.database)
 
     def _committed_by(self, core: NodeCore, before: Configuration, done: int) -> None:
         """A leader committed: an entry of its own term, and a quorum must have it on disk.
@@ -308,6 +309,8 @@ class Consensus:
                 self._joined(command, entry, history)
             case ReportGroup(group, seen, GroupState.ONLINE) if not self._disks.has_booted(group, seen):
                 raise self._broken(f"generation {seen} of {group} is reported online and has never booted")
+            case ReportGroup() as report:
+                self._world.judge.roles.reported(report)
             case _:
                 pass
 

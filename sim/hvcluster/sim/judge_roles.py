@@ -16,7 +16,8 @@ from hvcluster.model.vocabulary import Generation, GroupState, NodeId, ResourceS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hvcluster.node.core.database import Group
+    from hvcluster.node.core.commands import ReportGroup
+    from hvcluster.node.core.database import Database, Group
     from hvcluster.node.core.effects import CallResource
 
     from .judge import Broken
@@ -33,6 +34,8 @@ class RoleJudge:
         self._counts = counts
         self._roles = {group.name: group for group in world.definition.groups if group.resources}
         self._reserved: set[tuple[str, Generation, NodeId]] = set()
+        self._told: dict[tuple[str, Generation, int], dict[str, ResourceState]] = {}  # by generation and revision
+        self._new: set[str] = set()  # groups of which a report was applied in this event
 
     def disk_online(self, fact: Fact) -> None:
         """A disk is reserved for one node and generation."""
@@ -79,6 +82,26 @@ class RoleJudge:
             needs = other.needs()
             if other.name in left and holds(needs, online) and not holds(needs, left):
                 raise self._broken(f"{self._who(machine, call)} goes offline before {other.name}, which needs it")
+
+    # what is known of it
+
+    def reported(self, command: ReportGroup) -> None:
+        """What an owner says of a role was applied, or ignored."""
+        if command.group in self._roles and command.revision:
+            self._told[command.group, command.seen, command.revision] = dict(command.resources)
+            self._new.add(command.group)
+
+    def compare(self, database: Database) -> None:
+        """Reports were applied: the states of resources are those of the newest one, whatever order they came in."""
+        while self._new:
+            group = database.groups.get(self._new.pop())
+            if group is None or not group.runs:
+                continue
+            said = self._told.get((group.name, group.generation, group.revision), {})
+            for each in group.resources:
+                if said.get(each.name, each.state) is not each.state:
+                    text = f"the database has {each.name} as {each.state.name}, and report {group.revision} of "
+                    raise self._broken(f"{group.name}: {text}generation {group.generation} says {said[each.name].name}")
 
     # well again
 
